@@ -1,0 +1,220 @@
+//! What a cached answer is worth at a given time, and a bounded memory of such answers.
+//!
+//! An entry is *fresh* for its TTL, then *stale* for a window in which it is only served when nothing better can be had,
+//! then void. Its age counts from the start of the provider call that filled it. This file refuses to fetch anything.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+use serde::de::DeserializeOwned;
+
+use crate::clock::Timestamp;
+use crate::store::{Action, EXPIRES_AT, Item, Update};
+
+/// The numbers of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// How long an answer is served without asking again.
+    pub fresh: Duration,
+    /// For how long after that it may stand in for a provider that does not answer.
+    pub stale: Duration,
+    /// How long "there is no such thing" is served without asking again; never served stale.
+    pub unknown: Duration,
+}
+
+/// A remembered answer and its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<V> {
+    /// The answer.
+    pub value: V,
+    /// The provider that gave it.
+    pub provider: String,
+    /// When the provider call that gave it began.
+    pub filled_from: Timestamp,
+    /// Until when it is fresh.
+    pub fresh_until: Timestamp,
+    /// Until when it may be served stale.
+    pub stale_until: Timestamp,
+}
+
+/// What an entry is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// Serve it.
+    Fresh,
+    /// Serve it only when nothing better can be had.
+    Stale,
+    /// Forget it.
+    Void,
+}
+
+impl<V> Entry<V> {
+    /// An entry filled by a provider call that began at `filled_from`; `known` is false for "there is no such thing".
+    pub fn new(value: V, provider: &str, known: bool, policy: &CachePolicy, filled_from: Timestamp) -> Self {
+        let fresh_until = filled_from.after(if known { policy.fresh } else { policy.unknown });
+        let stale_until = if known { fresh_until.after(policy.stale) } else { fresh_until };
+        Self { value, provider: provider.to_owned(), filled_from, fresh_until, stale_until }
+    }
+
+    /// What the entry is worth at `now`. One from the future is void: that clock cannot be trusted.
+    pub fn worth(&self, now: Timestamp) -> Worth {
+        if now < self.filled_from || now >= self.stale_until {
+            Worth::Void
+        } else if now < self.fresh_until {
+            Worth::Fresh
+        } else {
+            Worth::Stale
+        }
+    }
+
+    /// How old the answer is at `now`.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.filled_from)
+    }
+}
+
+impl<V: DeserializeOwned> Entry<V> {
+    /// Reads a stored entry; `None` when it is not one of ours or of an older, different shape.
+    pub fn from_item(item: &Item) -> Option<Self> {
+        let time = |name| item.number(name).map(Timestamp::from_millis);
+        Some(Self {
+            value: serde_json::from_str(item.text("value")?).ok()?,
+            provider: item.text("provider")?.to_owned(),
+            filled_from: time("filled_from")?,
+            fresh_until: time("fresh_until")?,
+            stale_until: time("stale_until")?,
+        })
+    }
+}
+
+impl Entry<String> {
+    /// The update that stores this entry, whose value is JSON, under `key`. `readable` is the request in words, for
+    /// invalidation by pattern; it must hold no personal data.
+    pub fn to_update(&self, key: &str, readable: &str) -> Update {
+        Update::of(key).then([
+            Action::Set("value", self.value.as_str().into()),
+            Action::Set("provider", self.provider.as_str().into()),
+            Action::Set("request", readable.into()),
+            Action::Set("filled_from", self.filled_from.as_millis().into()),
+            Action::Set("fresh_until", self.fresh_until.as_millis().into()),
+            Action::Set("stale_until", self.stale_until.as_millis().into()),
+            Action::Set(EXPIRES_AT, (self.stale_until.as_seconds() + 1).into()),
+        ])
+    }
+}
+
+/// The entries this process saw last: bounded in number and in bytes, least recently used out first.
+#[derive(Debug)]
+pub struct L1<V> {
+    entries: LruCache<String, (Entry<V>, usize)>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl<V: Clone> L1<V> {
+    /// A memory of at most `max_entries` entries and `max_bytes` bytes of JSON in all.
+    pub fn new(max_entries: NonZeroUsize, max_bytes: usize) -> Self {
+        Self { entries: LruCache::new(max_entries), bytes: 0, max_bytes }
+    }
+
+    /// The entry under `key` unless it is void at `now`.
+    pub fn get(&mut self, key: &str, now: Timestamp) -> Option<Entry<V>> {
+        let (entry, _) = self.entries.get(key)?;
+        if entry.worth(now) == Worth::Void {
+            self.remove(key);
+            return None;
+        }
+        Some(entry.clone())
+    }
+
+    /// Remembers `entry`, which takes `bytes` bytes as JSON, and forgets what no longer fits.
+    pub fn put(&mut self, key: String, entry: Entry<V>, bytes: usize) {
+        self.remove(&key);
+        if bytes > self.max_bytes {
+            return;
+        }
+        self.bytes += bytes;
+        if let Some((_, (_, evicted))) = self.entries.push(key, (entry, bytes)) {
+            self.bytes -= evicted;
+        }
+        while self.bytes > self.max_bytes {
+            let Some((_, (_, evicted))) = self.entries.pop_lru() else { break };
+            self.bytes -= evicted;
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some((_, bytes)) = self.entries.pop(key) {
+            self.bytes -= bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::{MemoryStore, Outcome};
+
+    const START: Timestamp = Timestamp::from_millis(1_795_233_000_000);
+    const POLICY: CachePolicy = CachePolicy {
+        fresh: Duration::from_secs(100),
+        stale: Duration::from_secs(50),
+        unknown: Duration::from_secs(10),
+    };
+
+    fn at(seconds: u64) -> Timestamp {
+        START.after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn an_answer_is_fresh_then_stale_then_void() {
+        let entry = Entry::new("x", "nice", true, &POLICY, START);
+        assert_eq!(
+            [0, 99, 100, 149, 150].map(|second| entry.worth(at(second))),
+            [Worth::Fresh, Worth::Fresh, Worth::Stale, Worth::Stale, Worth::Void]
+        );
+        assert_eq!(entry.worth(START.before(Duration::from_millis(1))), Worth::Void, "a clock that ran back");
+        assert_eq!(entry.age(at(42)), Duration::from_secs(42));
+    }
+
+    #[test]
+    fn an_unknown_is_brief_and_never_stale() {
+        let entry = Entry::new("x", "nice", false, &POLICY, START);
+        assert_eq!([9, 10].map(|second| entry.worth(at(second))), [Worth::Fresh, Worth::Void]);
+    }
+
+    #[test]
+    fn an_entry_survives_the_store() {
+        let store = MemoryStore::new();
+        let entry = Entry::new("\"x\"".to_owned(), "nice", true, &POLICY, START);
+        let Outcome::Applied(item) = store.apply(&entry.to_update("cache#1", "company 1234567891")) else {
+            panic!("an unguarded update is always applied")
+        };
+        let back: Entry<String> = Entry::from_item(&item).expect("our own shape");
+        assert_eq!(back, Entry { value: "x".to_owned(), ..entry });
+        assert_eq!(item.number(EXPIRES_AT), Some(at(151).as_seconds()));
+        assert_eq!(Entry::<u32>::from_item(&item), None, "another shape is no entry");
+    }
+
+    proptest! {
+        #[test]
+        fn memory_stays_within_both_bounds(puts in prop::collection::vec((0..30_u8, 0..400_usize), 1..200)) {
+            let mut l1 = L1::new(NonZeroUsize::new(8).expect("not zero"), 1_000);
+            for (key, bytes) in puts {
+                l1.put(key.to_string(), Entry::new(key, "p", true, &POLICY, START), bytes);
+                prop_assert!(l1.entries.len() <= 8 && l1.bytes <= 1_000);
+                let held: usize = l1.entries.iter().map(|(_, (_, bytes))| bytes).sum();
+                prop_assert_eq!(held, l1.bytes);
+                prop_assert_eq!(l1.get(&key.to_string(), START).map(|entry| entry.value), Some(key));
+            }
+            l1.put("big".to_owned(), Entry::new(0, "p", true, &POLICY, START), 1_001);
+            prop_assert!(l1.get("big", START).is_none());
+            let left = l1.entries.len();
+            prop_assert!(l1.get("0", at(150)).is_none(), "void entries are dropped");
+            prop_assert!(l1.entries.len() <= left);
+        }
+    }
+}

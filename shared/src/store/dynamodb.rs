@@ -1,0 +1,244 @@
+//! The shared store: one DynamoDB table whose key is the string attribute `pk`.
+//!
+//! The only file of the project that writes DynamoDB expressions. Every attribute name and value goes in by
+//! placeholder, so a reserved word or a hostile value is never part of an expression. The SDK's own retries are off:
+//! an update that may have happened must not be repeated behind the caller's back.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+
+use super::{Action, Item, Key, Outcome, Read, Store, StoreError, Test, Update, Value};
+
+const PARTITION_KEY: &str = "pk";
+
+/// A table, and the client that reaches it.
+#[derive(Clone, Debug)]
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+}
+
+impl DynamoStore {
+    /// The store in `table`. The client's retries should be off;.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+}
+
+#[async_trait]
+impl Store for DynamoStore {
+    async fn get(&self, key: &str, read: Read) -> Result<Option<Item>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(PARTITION_KEY, AttributeValue::S(key.to_owned()))
+            .consistent_read(read == Read::Consistent)
+            .send()
+            .await
+            .map_err(classify)?;
+        answer.item.map(item_from).transpose()
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        let mut found: HashMap<String, Item> = HashMap::with_capacity(keys.len());
+        let mut wanted: Vec<&Key> = keys.iter().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        while !wanted.is_empty() {
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(wanted.iter().map(|key| key_of(key)).collect()))
+                .build()
+                .map_err(|error| StoreError::Refused(Box::new(error)))?;
+            let answer =
+                self.client.batch_get_item().request_items(&self.table, request).send().await.map_err(classify)?;
+            let items = answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default();
+            for attributes in items {
+                if let Some(AttributeValue::S(key)) = attributes.get(PARTITION_KEY) {
+                    found.insert(key.clone(), item_from(attributes)?);
+                }
+            }
+            let left: Vec<String> = answer
+                .unprocessed_keys
+                .unwrap_or_default()
+                .remove(&self.table)
+                .map(|rest| rest.keys)
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|mut key| match key.remove(PARTITION_KEY) {
+                    Some(AttributeValue::S(key)) => Some(key),
+                    Some(_) | None => None,
+                })
+                .collect();
+            let before = wanted.len();
+            wanted.retain(|key| left.contains(key));
+            if wanted.len() == before {
+                return Err(StoreError::Throttled("no key of a batch was processed".into()));
+            }
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
+        let expressions = Expressions::of(update);
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(PARTITION_KEY, AttributeValue::S(update.key.clone()))
+            .set_condition_expression(expressions.condition)
+            .set_update_expression(expressions.update)
+            .set_expression_attribute_names(non_empty(expressions.names))
+            .set_expression_attribute_values(non_empty(expressions.values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(Outcome::Applied(item_from(answer.attributes.unwrap_or_default())?)),
+            Err(SdkError::ServiceError(context))
+                if matches!(context.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
+            {
+                match context.into_err() {
+                    UpdateItemError::ConditionalCheckFailedException(refusal) => {
+                        Ok(Outcome::Refused(refusal.item.map(item_from).transpose()?))
+                    }
+                    other => Err(StoreError::Refused(Box::new(other))),
+                }
+            }
+            Err(error) => Err(classify(error)),
+        }
+    }
+}
+
+/// An [`Update`] in DynamoDB's expression language.
+#[derive(Default)]
+struct Expressions {
+    condition: Option<String>,
+    update: Option<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expressions {
+    fn of(update: &Update) -> Self {
+        let mut this = Self::default();
+        let guards: Vec<String> = update
+            .guards
+            .iter()
+            .map(|tests| {
+                let tests: Vec<String> = tests.iter().map(|test| this.test(test)).collect();
+                format!("({})", tests.join(" OR "))
+            })
+            .collect();
+        this.condition = (!guards.is_empty()).then(|| guards.join(" AND "));
+
+        let (mut set, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
+        for action in &update.actions {
+            match action {
+                Action::Set(name, value) => {
+                    set.push(format!("{} = {}", this.name(name), this.value(value.clone())));
+                }
+                Action::SetIfAbsent(name, value) => {
+                    let name = this.name(name);
+                    set.push(format!("{name} = if_not_exists({name}, {})", this.value(value.clone())));
+                }
+                Action::Add(name, step) => {
+                    add.push(format!("{} {}", this.name(name), this.value(Value::Number(*step))));
+                }
+                Action::Remove(name) => remove.push(this.name(name)),
+            }
+        }
+        let clauses: Vec<String> = [("SET", set), ("ADD", add), ("REMOVE", remove)]
+            .into_iter()
+            .filter(|(_, parts)| !parts.is_empty())
+            .map(|(verb, parts)| format!("{verb} {}", parts.join(", ")))
+            .collect();
+        this.update = (!clauses.is_empty()).then(|| clauses.join(" "));
+        this
+    }
+
+    fn test(&mut self, test: &Test) -> String {
+        match test {
+            Test::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
+            Test::Equals(name, value) => format!("{} = {}", self.name(name), self.value(value.clone())),
+            Test::AtMost(name, bound) => {
+                format!("{} <= {}", self.name(name), self.value(Value::Number(*bound)))
+            }
+            Test::AtLeast(name, bound) => {
+                format!("{} >= {}", self.name(name), self.value(Value::Number(*bound)))
+            }
+        }
+    }
+
+    fn name(&mut self, name: &str) -> String {
+        let placeholder = format!("#{name}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    fn value(&mut self, value: Value) -> String {
+        let placeholder = format!(":v{}", self.values.len());
+        self.values.insert(placeholder.clone(), attribute_from(value));
+        placeholder
+    }
+}
+
+fn non_empty<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
+    (!map.is_empty()).then_some(map)
+}
+
+fn key_of(key: &str) -> HashMap<String, AttributeValue> {
+    HashMap::from([(PARTITION_KEY.to_owned(), AttributeValue::S(key.to_owned()))])
+}
+
+fn attribute_from(value: Value) -> AttributeValue {
+    match value {
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::Text(text) => AttributeValue::S(text),
+    }
+}
+
+fn item_from(mut attributes: HashMap<String, AttributeValue>) -> Result<Item, StoreError> {
+    attributes.remove(PARTITION_KEY);
+    let mut item = Item::default();
+    for (name, attribute) in attributes {
+        let value = match attribute {
+            AttributeValue::S(text) => Value::Text(text),
+            AttributeValue::N(digits) => Value::Number(
+                digits.parse().map_err(|_| StoreError::Unreadable(format!("`{name}` is not a whole number")))?,
+            ),
+            _ => return Err(StoreError::Unreadable(format!("`{name}` is neither text nor number"))),
+        };
+        item.0.insert(name, value);
+    }
+    Ok(item)
+}
+
+/// DynamoDB's error codes that mean "slow down":
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>.
+const THROTTLING: [&str; 5] = [
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+    "LimitExceededException",
+    "TransactionInProgressException",
+];
+
+fn classify<E>(error: SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let code = error.code().map(str::to_owned);
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    match (code.as_deref(), status) {
+        (Some(code), _) if THROTTLING.contains(&code) => StoreError::Throttled(Box::new(error)),
+        (_, Some(400..=499)) => StoreError::Refused(Box::new(error)),
+        _ => StoreError::Unreachable(Box::new(error)),
+    }
+}

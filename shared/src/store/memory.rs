@@ -1,0 +1,105 @@
+//! The store of one process: for development without AWS, for tests, and as the local state a function falls back to
+//! when the shared store is gone. It forgets everything when the process ends, and refuses to pretend otherwise.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Action, Item, Key, Outcome, Read, Store, StoreError, Test, Update, Value};
+
+/// Items in a map behind a lock that is never held across an await.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    items: Mutex<HashMap<Key, Item>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn items(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Item>> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same as [`Store::update`], at once: memory has nothing to wait for.
+    pub fn apply(&self, update: &Update) -> Outcome {
+        let mut items = self.items();
+        let current = items.get(&update.key);
+        let holds = update.guards.iter().all(|guard| guard.iter().any(|test| test.holds(current)));
+        if !holds {
+            return Outcome::Refused(current.cloned());
+        }
+        let item = items.entry(update.key.clone()).or_default();
+        for action in &update.actions {
+            action.perform(item);
+        }
+        Outcome::Applied(item.clone())
+    }
+
+    /// The same as [`Store::get`], at once.
+    pub fn read(&self, key: &str) -> Option<Item> {
+        self.items().get(key).cloned()
+    }
+}
+
+impl Test {
+    fn holds(&self, item: Option<&Item>) -> bool {
+        let value = |name: &str| item.and_then(|item| item.0.get(name));
+        let number = |name: &str| item.and_then(|item| item.number(name));
+        match self {
+            Self::Absent(name) => value(name).is_none(),
+            Self::Equals(name, expected) => value(name) == Some(expected),
+            Self::AtMost(name, bound) => number(name).is_some_and(|number| number <= *bound),
+            Self::AtLeast(name, bound) => number(name).is_some_and(|number| number >= *bound),
+        }
+    }
+}
+
+impl Action {
+    fn perform(&self, item: &mut Item) {
+        match self {
+            Self::Set(name, value) => {
+                item.0.insert((*name).to_owned(), value.clone());
+            }
+            Self::SetIfAbsent(name, value) => {
+                item.0.entry((*name).to_owned()).or_insert_with(|| value.clone());
+            }
+            Self::Add(name, step) => {
+                let number = item.number(name).unwrap_or(0).saturating_add(*step);
+                item.0.insert((*name).to_owned(), Value::Number(number));
+            }
+            Self::Remove(name) => {
+                item.0.remove(*name);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn get(&self, key: &str, _read: Read) -> Result<Option<Item>, StoreError> {
+        Ok(self.read(key))
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        Ok(keys.iter().map(|key| self.read(key)).collect())
+    }
+
+    async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
+        Ok(self.apply(update))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance;
+    use super::*;
+
+    #[tokio::test]
+    async fn conforms() {
+        conformance::check(&MemoryStore::new()).await;
+    }
+}
