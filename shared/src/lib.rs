@@ -1,5 +1,22 @@
 //! The kernel of Ieum: what every integration shares, so that none of them writes it badly again.
+//!
+//! Begin with [`integration`], the executor that every provider call goes through. [`resilience`] holds its decisions,
+//! [`store`] the shared state they act on, [`gate`] the doing in between. Around them: [`api`] is the edge every HTTP
+//! function shares, [`auth`] says who may enter, [`config`] and [`secrets`] are read once at start, [`telemetry`] is what
+//! operators see.
+//!
+//! The kernel knows no function and no provider: arrows point from `functions/*` to here.
 
+pub mod answers;
+pub mod aws;
 pub mod clock;
+pub mod error;
+pub mod gate;
+pub mod http;
+pub mod integration;
+pub mod policy;
+pub mod provider;
 pub mod resilience;
+pub mod single_flight;
 pub mod store;
+pub mod telemetry;

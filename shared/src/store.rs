@@ -13,12 +13,14 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+mod bounded;
 mod dynamodb;
 mod memory;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 
+pub use bounded::BoundedStore;
 pub use dynamodb::DynamoStore;
 pub use memory::MemoryStore;
 

@@ -39,6 +39,11 @@ impl MemoryStore {
         Outcome::Applied(item.clone())
     }
 
+    /// Puts `item` under `key`, whatever was there.
+    pub fn replace(&self, key: Key, item: Item) {
+        self.items().insert(key, item);
+    }
+
     /// The same as [`Store::get`], at once.
     pub fn read(&self, key: &str) -> Option<Item> {
         self.items().get(key).cloned()

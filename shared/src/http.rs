@@ -1,0 +1,331 @@
+//! The one HTTP client of a process, for the providers and for the AWS SDK alike.
+//!
+//! One client means one TLS stack (rustls, ring, Mozilla's roots compiled in), one connection pool and one start-up cost.
+//! It makes one exchange at a time: no retries, no redirects (a provider that redirects is misconfigured or attacked),
+//! no cookies, no proxy, bounded bodies. Time limits come from the caller.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient as SdkHttpClient, HttpConnector as SdkHttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+use crate::policy::Replay;
+use crate::provider::{Cause, ProviderError};
+use crate::telemetry::redact;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Idle connections are dropped before the usual 60 s of a load balancer would drop them under us.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// The largest answer a provider may give.
+const MAX_RESPONSE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Why the client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// `SSL_CERT_FILE` names a file that cannot be read or holds no certificate.
+    #[error("`SSL_CERT_FILE` cannot be used: {0}")]
+    Roots(String),
+    /// The TLS library refused its own defaults.
+    #[error("TLS cannot be set up")]
+    Protocol(#[from] rustls::Error),
+}
+
+/// The HTTP client. Cloning shares its connections.
+#[derive(Clone)]
+pub struct HttpClient {
+    inner: Client<HttpsConnector<HttpConnector>, SdkBody>,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpClient")
+    }
+}
+
+/// What goes out to a provider.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The method.
+    pub method: Method,
+    /// The whole address, query included.
+    pub url: Url,
+    /// Headers; `content-type` among them where there is a body.
+    pub headers: HeaderMap,
+    /// The body; empty for none.
+    pub body: Bytes,
+    /// Whether the request may be repeated when its fate is unclear.
+    pub replay: Replay,
+}
+
+impl Outgoing {
+    /// A request that only reads.
+    pub fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new(), replay: Replay::Safe }
+    }
+
+    /// A JSON body posted to `url`.
+    ///
+    /// # Errors
+    /// When `body` cannot be written as JSON.
+    pub fn post_json(url: Url, body: &impl serde::Serialize, replay: Replay) -> Result<Self, ProviderError> {
+        let body = serde_json::to_vec(body).map_err(|error| ProviderError::Malformed(Box::new(error)))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        Ok(Self { method: Method::POST, url, headers, body: body.into(), replay })
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The status, whatever it is: what it means is the provider's business.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Incoming {
+    /// `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), the latter measured against the answer's own
+    /// `Date`; `None` when absent or unreadable.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let sent = http_date(self.headers.get(header::DATE)?.to_str().ok()?)?;
+        let seconds = (http_date(text)? - sent).whole_seconds();
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
+    /// The failure that a status means everywhere, for providers to apply after their own reading; `None` for 2xx.
+    pub fn failure(&self) -> Option<ProviderError> {
+        match self.status.as_u16() {
+            200..=299 => None,
+            401 | 403 => Some(ProviderError::Unauthorized),
+            408 => Some(ProviderError::Timeout),
+            429 => Some(ProviderError::Throttled { retry_after: self.retry_after() }),
+            status @ 500.. => Some(ProviderError::Unavailable { status }),
+            status => Some(ProviderError::Rejected { code: format!("http_{status}") }),
+        }
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// [`ProviderError::Malformed`] when it is not what was expected. The cause names the place, never the content.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ProviderError> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
+            ProviderError::Malformed(place.into())
+        })
+    }
+}
+
+fn http_date(text: &str) -> Option<time::OffsetDateTime> {
+    let format = time::macros::format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    time::PrimitiveDateTime::parse(text, format).ok().map(time::PrimitiveDateTime::assume_utc)
+}
+
+impl HttpClient {
+    /// The client, trusting Mozilla's roots, or those in `ca_file` instead (the value of `SSL_CERT_FILE`).
+    ///
+    /// # Errors
+    /// [`TlsError`] when the roots cannot be used.
+    pub fn new(ca_file: Option<&str>) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        match ca_file {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(path) => {
+                let certificates = CertificateDer::pem_file_iter(path)
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .map_err(|error| TlsError::Roots(error.to_string()))?;
+                let (added, _) = roots.add_parsable_certificates(certificates);
+                if added == 0 {
+                    return Err(TlsError::Roots("it holds no certificate".to_owned()));
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let inner = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(Self { inner })
+    }
+
+    /// Makes one exchange. Nothing is retried, whatever comes back.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`] when no connection came about, or it broke and repeating does no harm;
+    /// [`ProviderError::Ambiguous`] when it broke and repeating could do harm; [`ProviderError::Malformed`] when the
+    /// answer is too large.
+    pub async fn exchange(&self, outgoing: Outgoing) -> Result<Incoming, ProviderError> {
+        let Outgoing { method, url, headers, body, replay } = outgoing;
+        tracing::debug!(
+            target: "ieum::http",
+            method = %method,
+            url = redact::url(&url),
+            headers = redact::headers(&headers),
+            body = redact::body(&body),
+            "http.request"
+        );
+        let broken = |cause: Cause| match replay {
+            Replay::Safe | Replay::WithKey => ProviderError::Unreachable(cause),
+            Replay::Never => ProviderError::Ambiguous(cause),
+        };
+        let mut request = http::Request::builder().method(method).uri(url.as_str());
+        if let Some(into) = request.headers_mut() {
+            *into = headers;
+        }
+        let request = request.body(SdkBody::from(body)).map_err(|error| ProviderError::Malformed(Box::new(error)))?;
+        let response = self.inner.request(request).await.map_err(|error| {
+            if error.is_connect() { ProviderError::Unreachable(Box::new(error)) } else { broken(Box::new(error)) }
+        })?;
+        let (head, body) = response.into_parts();
+        let body = match Limited::new(body, MAX_RESPONSE_BYTES).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(ProviderError::Malformed(error)),
+            Err(error) => return Err(broken(error)),
+        };
+        tracing::debug!(
+            target: "ieum::http",
+            status = head.status.as_u16(),
+            headers = redact::headers(&head.headers),
+            body = redact::body(&body),
+            "http.response"
+        );
+        Ok(Incoming { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// As the AWS SDK's client. The SDK's connection settings are honoured as one limit on waiting for the response.
+impl SdkHttpClient for HttpClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        let limit = settings.read_timeout().or(settings.connect_timeout());
+        SharedHttpConnector::new(SdkConnector { client: self.inner.clone(), limit })
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        Some(ConnectorMetadata::new("hyper", Some("1.x".into())))
+    }
+}
+
+struct SdkConnector {
+    client: Client<HttpsConnector<HttpConnector>, SdkBody>,
+    limit: Option<Duration>,
+}
+
+impl fmt::Debug for SdkConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SdkConnector")
+    }
+}
+
+impl SdkHttpConnector for SdkConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (client, limit) = (self.client.clone(), self.limit);
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let response = client.request(request);
+            let response = match limit {
+                None => response.await,
+                Some(limit) => tokio::time::timeout(limit, response)
+                    .await
+                    .map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?,
+            };
+            let response = response.map_err(|error| ConnectorError::io(error.into()))?;
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)]) -> Incoming {
+        let mut incoming = Incoming {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"<html>secret words"),
+        };
+        for (name, value) in headers {
+            incoming.headers.insert(*name, value.parse().unwrap());
+        }
+        incoming
+    }
+
+    #[test]
+    fn retry_after_reads_seconds_and_dates() {
+        let seconds = |headers: &[(&'static str, &str)]| answer(429, headers).retry_after().map(|span| span.as_secs());
+        assert_eq!(seconds(&[("retry-after", "7")]), Some(7));
+        let date = ("date", "Sat, 21 Nov 2026 03:50:00 GMT");
+        assert_eq!(seconds(&[date, ("retry-after", "Sat, 21 Nov 2026 03:50:30 GMT")]), Some(30));
+        assert_eq!(seconds(&[date, ("retry-after", "Sat, 21 Nov 2026 03:49:00 GMT")]), Some(0));
+        assert_eq!(seconds(&[("retry-after", "Sat, 21 Nov 2026 03:49:00 GMT")]), None, "no date to measure against");
+        assert_eq!(seconds(&[("retry-after", "soon")]), None);
+        assert_eq!(seconds(&[]), None);
+    }
+
+    #[test]
+    fn statuses_mean_the_same_everywhere_and_bodies_stay_out_of_errors() {
+        let label = |status| answer(status, &[]).failure().map(|error| error.label());
+        assert_eq!([200, 204].map(label), [None, None]);
+        assert_eq!(
+            [401, 403, 404, 408, 429, 500, 503].map(label),
+            [
+                Some("unauthorized"),
+                Some("unauthorized"),
+                Some("rejected"),
+                Some("timeout"),
+                Some("throttled"),
+                Some("unavailable"),
+                Some("unavailable")
+            ]
+        );
+        let error = answer(200, &[]).json::<serde_json::Value>().unwrap_err();
+        assert!(!crate::error::chain(&error).contains("secret"));
+    }
+}

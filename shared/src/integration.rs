@@ -1,0 +1,468 @@
+//! The executor: how every call to every outside service is made. Read this file first.
+//!
+//! A call is five short methods, top to bottom:
+//!
+//! 1. [`Integration::call`] bounds the time and reports how it went;
+//! 2. `answer` looks into the cache and lets equal calls share one trip;
+//! 3. `fetch` asks the providers in order, and falls back when none answers: a stale answer, or one entered by hand;
+//! 4. `attempts` asks one provider, again and again as the policy allows;
+//! 5. `attempt` makes one attempt: through the gate, within its time, and on the record.
+//!
+//! The decisions are elsewhere and pure: [`crate::policy`] (what follows a failure), [`crate::resilience`] (circuit,
+//! rate, backoff, cache). There is no other way to a provider.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::answers::{AnswerCache, ManualEntries, ManualEntry, Request, Response};
+use crate::clock::{SharedClock, Timestamp, millis};
+use crate::error::{ApiError, PROVIDER_REJECTED, PROVIDER_UNAVAILABLE, RATE_LIMITED, chain};
+use crate::gate::{Gate, Permit, Refusal};
+use crate::policy::{NextStep, Policy, Replay};
+use crate::provider::{Health, Provider, ProviderError};
+use crate::resilience::cache::{Entry, Worth};
+use crate::single_flight::SingleFlight;
+
+mod batch;
+
+pub use batch::BatchIntegration;
+
+/// Where an answer comes from, as told to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A provider, just now.
+    Live,
+    /// The cache, within its TTL.
+    Cached {
+        /// Since the provider gave it.
+        age: Duration,
+    },
+    /// The cache, past its TTL, because no provider answered.
+    Stale {
+        /// Since the provider gave it.
+        age: Duration,
+    },
+    /// A person, because no provider answered.
+    Manual {
+        /// Since it was entered.
+        age: Duration,
+    },
+}
+
+impl Source {
+    /// The value of the header `x-ieum-source`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Cached { .. } => "cached",
+            Self::Stale { .. } => "stale",
+            Self::Manual { .. } => "manual",
+        }
+    }
+
+    /// The value of the header `age`; a live answer has none.
+    pub fn age(self) -> Option<Duration> {
+        match self {
+            Self::Live => None,
+            Self::Cached { age } | Self::Stale { age } | Self::Manual { age } => Some(age),
+        }
+    }
+}
+
+/// An answer, and what it is worth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<Res> {
+    /// The answer itself.
+    pub value: Res,
+    /// Where it comes from.
+    pub source: Source,
+    /// Who gave it: a provider's name, or `manual`.
+    pub provider: String,
+    /// When it was true: the start of the provider call, or the entry by hand.
+    pub as_of: Timestamp,
+}
+
+impl<Res> Answer<Res> {
+    /// The same provenance for another value.
+    pub fn with<T>(&self, value: T) -> Answer<T> {
+        Answer { value, source: self.source, provider: self.provider.clone(), as_of: self.as_of }
+    }
+
+    fn remembered(entry: Entry<Res>, worth: Worth, now: Timestamp) -> Self {
+        let age = entry.age(now);
+        let source = if worth == Worth::Fresh { Source::Cached { age } } else { Source::Stale { age } };
+        Self { value: entry.value, source, provider: entry.provider, as_of: entry.filled_from }
+    }
+
+    fn manual(entry: ManualEntry<Res>, now: Timestamp) -> Self {
+        let source = Source::Manual { age: now.since(entry.entered_at) };
+        Self { value: entry.value, source, provider: "manual".to_owned(), as_of: entry.entered_at }
+    }
+}
+
+/// Why one provider gave no answer.
+#[derive(Debug)]
+pub enum Setback {
+    /// The gate did not open.
+    Refused(Refusal),
+    /// The last attempt failed.
+    Failed(ProviderError),
+    /// There was no time left to begin.
+    OutOfTime,
+}
+
+/// Why there is no answer: what each provider that was asked had to say, in the order of asking.
+#[derive(Debug)]
+pub struct CallError {
+    setbacks: Vec<(&'static str, Setback)>,
+    at: Timestamp,
+}
+
+impl CallError {
+    /// What became of each provider.
+    pub fn setbacks(&self) -> &[(&'static str, Setback)] {
+        &self.setbacks
+    }
+
+    /// Whether a provider understood the request and refused it: nothing may then stand in for its answer.
+    fn is_rejection(&self) -> bool {
+        self.setbacks.iter().any(|(_, setback)| matches!(setback, Setback::Failed(ProviderError::Rejected { .. })))
+    }
+
+    /// Whether nothing is wrong but the pace.
+    fn is_limited(&self) -> bool {
+        !self.setbacks.is_empty()
+            && self.setbacks.iter().all(|(_, setback)| {
+                matches!(
+                    setback,
+                    Setback::Refused(Refusal::Limited(_)) | Setback::Failed(ProviderError::Throttled { .. })
+                )
+            })
+    }
+
+    /// The earliest time at which asking again makes sense, in whole seconds from now.
+    fn retry_after(&self) -> Option<u64> {
+        let soonest = self.setbacks.iter().filter_map(|(_, setback)| match setback {
+            Setback::Refused(Refusal::Open(until)) => Some(until.since(self.at)),
+            Setback::Refused(Refusal::Limited(away)) => Some(*away),
+            Setback::Failed(ProviderError::Throttled { retry_after }) => Some(retry_after.unwrap_or_default()),
+            Setback::Failed(_) | Setback::OutOfTime => None,
+        });
+        let seconds = soonest.min()?.as_millis().div_ceil(1_000).max(1);
+        u64::try_from(seconds).ok()
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no provider gave an answer")?;
+        for (provider, setback) in &self.setbacks {
+            match setback {
+                Setback::Refused(Refusal::Open(until)) => write!(f, "; {provider}: circuit open until {until}")?,
+                Setback::Refused(Refusal::Limited(away)) => {
+                    write!(f, "; {provider}: no slot within {} ms", away.as_millis())?;
+                }
+                Setback::Failed(error) => write!(f, "; {provider}: {}", chain(error))?,
+                Setback::OutOfTime => write!(f, "; {provider}: no time left")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CallError {}
+
+impl From<&Arc<CallError>> for ApiError {
+    /// The outside of a failed call.
+    fn from(error: &Arc<CallError>) -> Self {
+        let code = if error.is_rejection() {
+            PROVIDER_REJECTED
+        } else if error.is_limited() {
+            RATE_LIMITED
+        } else {
+            PROVIDER_UNAVAILABLE
+        };
+        Self::new(code).retry_after(error.retry_after()).because(Arc::clone(error))
+    }
+}
+
+/// A provider and the gate before it.
+struct Way<Req, Res> {
+    provider: Box<dyn Provider<Req, Res>>,
+    gate: Arc<Gate>,
+}
+
+/// One operation of one integration: its providers in order, its numbers, its memory.
+pub struct Integration<Req, Res> {
+    name: &'static str,
+    operation: &'static str,
+    policy: Policy,
+    ways: Vec<Way<Req, Res>>,
+    cache: Option<AnswerCache<Res>>,
+    manual: Option<ManualEntries>,
+    flights: SingleFlight<Result<Answer<Res>, Arc<CallError>>>,
+    clock: SharedClock,
+}
+
+impl<Req, Res> fmt::Debug for Integration<Req, Res> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let providers: Vec<_> = self.ways.iter().map(|way| way.provider.name()).collect();
+        f.debug_struct("Integration")
+            .field("name", &self.name)
+            .field("operation", &self.operation)
+            .field("providers", &providers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Req, Res> Integration<Req, Res> {
+    /// The operation `operation` of the integration `name`; it has no providers yet.
+    pub fn new(name: &'static str, operation: &'static str, policy: Policy, clock: SharedClock) -> Self {
+        let (ways, flights) = (Vec::new(), SingleFlight::default());
+        Self { name, operation, policy, ways, cache: None, manual: None, flights, clock }
+    }
+
+    /// Adds the next provider in the order of failover, behind its gate.
+    pub fn provider(mut self, provider: Box<dyn Provider<Req, Res>>, gate: Arc<Gate>) -> Self {
+        self.ways.push(Way { provider, gate });
+        self
+    }
+
+    /// Remembers answers.
+    pub fn cache(mut self, cache: AnswerCache<Res>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Falls back to answers entered by hand.
+    pub fn manual(mut self, manual: ManualEntries) -> Self {
+        self.manual = Some(manual);
+        self
+    }
+}
+
+impl<Req: Request, Res: Response> Integration<Req, Res> {
+    /// Answers `request` by `deadline` at the latest, or earlier if the policy says so.
+    ///
+    /// # Errors
+    /// [`CallError`] when no provider answered and nothing stands in. It is shared by everybody who made the same call.
+    pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
+        let began = Instant::now();
+        let outcome = self.answer(request, deadline.min(began + self.policy.deadline)).await;
+        self.report(&outcome, began.elapsed());
+        outcome
+    }
+
+    /// The fresh answer remembered for `request`, if there is one.
+    pub async fn remembered(&self, request: &Req) -> Option<Answer<Res>> {
+        let cache = self.cache.as_ref()?;
+        let key = cache.key(request);
+        let entry = match cache.in_memory(&key) {
+            Some(entry) => Some(entry),
+            None => cache.in_store(&[key]).await.pop().flatten(),
+        };
+        let now = self.clock.now();
+        entry.filter(|entry| entry.worth(now) == Worth::Fresh).map(|entry| Answer::remembered(entry, Worth::Fresh, now))
+    }
+
+    /// The hand-entered answers, where this operation has them.
+    pub fn manual_entries(&self) -> Option<&ManualEntries> {
+        self.manual.as_ref()
+    }
+
+    async fn answer(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
+        let Some(cache) = &self.cache else { return self.fetch(request, None, None, deadline).await };
+        let (key, now) = (cache.key(request), self.clock.now());
+        if let Some(entry) = cache.in_memory(&key).filter(|entry| entry.worth(now) == Worth::Fresh) {
+            return Ok(Answer::remembered(entry, Worth::Fresh, now));
+        }
+        let trip = async {
+            // The circuit is read in the same wait as the cache: a miss needs both, and one trip is enough for that.
+            let keys = [key.clone()];
+            let ((), mut found) = tokio::join!(self.refresh(), cache.in_store(&keys));
+            let entry = found.pop().flatten();
+            let now = self.clock.now();
+            match entry.as_ref().map(|entry| entry.worth(now)) {
+                Some(Worth::Fresh) => entry.map(|entry| Answer::remembered(entry, Worth::Fresh, now)).ok_or(None),
+                Some(Worth::Stale | Worth::Void) | None => Err(entry),
+            }
+        };
+        let fetch = async {
+            match trip.await {
+                Ok(answer) => Ok(answer),
+                Err(stale) => self.fetch(request, Some(&key), stale, deadline).await,
+            }
+        };
+        self.flights.share(&key, fetch).await
+    }
+
+    async fn fetch(
+        &self,
+        request: &Req,
+        key: Option<&str>,
+        stale: Option<Entry<Res>>,
+        deadline: Instant,
+    ) -> Result<Answer<Res>, Arc<CallError>> {
+        let mut setbacks = Vec::new();
+        for (rank, way) in self.ways.iter().enumerate() {
+            let began = self.clock.now();
+            match self.attempts(way, request, deadline).await {
+                Ok(value) => {
+                    let provider = way.provider.name();
+                    // What a stand-in answered must not keep the first choice from being asked next time.
+                    if let (Some(cache), Some(key), 0) = (&self.cache, key, rank) {
+                        cache.remember(key.to_owned(), request, &value, provider, began).await;
+                    }
+                    let provider = provider.to_owned();
+                    return Ok(Answer { value, source: Source::Live, provider, as_of: began });
+                }
+                Err((setback, next)) => {
+                    setbacks.push((way.provider.name(), setback));
+                    if next == NextStep::GiveUp {
+                        break;
+                    }
+                }
+            }
+        }
+        let error = CallError { setbacks, at: self.clock.now() };
+        tracing::warn!(target: "ieum::call", integration = self.name, endpoint = self.operation, error = %error, "call.failed");
+        self.fall_back(request, stale, error).await
+    }
+
+    /// The best answer still to be had: stale or entered by hand, whichever is newer.
+    async fn fall_back(
+        &self,
+        request: &Req,
+        stale: Option<Entry<Res>>,
+        error: CallError,
+    ) -> Result<Answer<Res>, Arc<CallError>> {
+        if error.is_rejection() {
+            return Err(Arc::new(error));
+        }
+        let manual = match &self.manual {
+            Some(entries) => entries.find::<Res>(request).await,
+            None => None,
+        };
+        let now = self.clock.now();
+        let stale = stale.filter(|entry| entry.worth(now) != Worth::Void);
+        match (stale, manual) {
+            (Some(stale), Some(manual)) if manual.entered_at > stale.filled_from => Ok(Answer::manual(manual, now)),
+            (Some(stale), _) => Ok(Answer::remembered(stale, Worth::Stale, now)),
+            (None, Some(manual)) => Ok(Answer::manual(manual, now)),
+            (None, None) => Err(Arc::new(error)),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        way: &Way<Req, Res>,
+        request: &Req,
+        deadline: Instant,
+    ) -> Result<Res, (Setback, NextStep)> {
+        let mut last: Option<ProviderError> = None;
+        for number in 1..=self.policy.attempts.max(1) {
+            if Instant::now() >= deadline {
+                return Err((last.map_or(Setback::OutOfTime, Setback::Failed), NextStep::FailOver));
+            }
+            let permit = match way.gate.admit(self.policy.timeout, deadline).await {
+                Ok(permit) => permit,
+                Err(refusal) => return Err((Setback::Refused(refusal), NextStep::FailOver)),
+            };
+            let probe = permit.is_probe();
+            let error = match self.attempt(way, request, permit, number, deadline).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.policy.after_failure(&error, number, left, fastrand::f64()) {
+                // A probe is asked once: its failure has just closed the door again.
+                NextStep::RetryAfter(delay) if !probe => sleep(delay).await,
+                NextStep::RetryAfter(_) => return Err((Setback::Failed(error), NextStep::FailOver)),
+                end @ (NextStep::FailOver | NextStep::GiveUp) => return Err((Setback::Failed(error), end)),
+            }
+            last = Some(error);
+        }
+        Err((last.map_or(Setback::OutOfTime, Setback::Failed), NextStep::FailOver))
+    }
+
+    async fn attempt(
+        &self,
+        way: &Way<Req, Res>,
+        request: &Req,
+        permit: Permit,
+        number: u32,
+        deadline: Instant,
+    ) -> Result<Res, ProviderError> {
+        let began = Instant::now();
+        let limit = self.policy.timeout.min(deadline.saturating_duration_since(began));
+        let outcome = match timeout(limit, way.provider.call(request)).await {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(match self.policy.replay {
+                Replay::Safe | Replay::WithKey => ProviderError::Timeout,
+                Replay::Never => ProviderError::Ambiguous(Box::new(elapsed)),
+            }),
+        };
+        let health = outcome.as_ref().map_or_else(ProviderError::health, |_| Health::Alive);
+        way.gate.record(permit, health).await;
+        if let Err(ProviderError::Throttled { retry_after }) = &outcome {
+            way.gate.block(*retry_after).await;
+        }
+        self.log_attempt(way.provider.name(), &outcome, number, began.elapsed());
+        outcome
+    }
+
+    /// Brings the snapshot of the first provider's circuit up to date.
+    async fn refresh(&self) {
+        if let Some(way) = self.ways.first() {
+            way.gate.refresh().await;
+        }
+    }
+
+    fn log_attempt(&self, provider: &str, outcome: &Result<Res, ProviderError>, attempt: u32, took: Duration) {
+        let (status, error) = match outcome {
+            Ok(_) => ("ok", None),
+            Err(error) => (error.label(), Some(chain(error))),
+        };
+        tracing::info!(
+            target: crate::telemetry::METRIC,
+            integration = self.name,
+            provider,
+            endpoint = self.operation,
+            attempt,
+            status,
+            error,
+            success = u64::from(outcome.is_ok()),
+            failure = u64::from(outcome.is_err()),
+            duration_ms = millis(took),
+            "api_call"
+        );
+    }
+
+    fn report(&self, outcome: &Result<Answer<Res>, Arc<CallError>>, took: Duration) {
+        let source = outcome.as_ref().map_or("none", |answer| answer.source.label());
+        let refused = |wanted: fn(&Refusal) -> bool| {
+            let setbacks = outcome.as_ref().err().map(|error| error.setbacks.as_slice()).unwrap_or_default();
+            let hit = |(_, setback): &(&str, Setback)| matches!(setback, Setback::Refused(refusal) if wanted(refusal));
+            u64::from(setbacks.iter().any(hit))
+        };
+        let is = |label| u64::from(source == label);
+        tracing::info!(
+            target: crate::telemetry::METRIC,
+            integration = self.name,
+            endpoint = self.operation,
+            source,
+            answer_ms = millis(took),
+            unanswered = u64::from(outcome.is_err()),
+            cache_hit = is("cached"),
+            cache_miss = is("live"),
+            cache_stale = is("stale"),
+            manual = is("manual"),
+            limited = refused(|refusal| matches!(refusal, Refusal::Limited(_))),
+            circuit_open = refused(|refusal| matches!(refusal, Refusal::Open(_))),
+            "answer"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! Many questions in one provider call.
+//!
+//! A batch is answered question by question: what the cache knows is not asked again, equal questions are asked once,
+//! the rest goes out in one call, and each answer is remembered on its own. When no provider answers, each question
+//! still gets the best that is left for it.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::time::Instant;
+
+use super::{Answer, CallError, Integration, Source};
+use crate::answers::{AnswerCache, Request, Response};
+use crate::clock::SharedClock;
+use crate::resilience::cache::{Entry, Worth};
+
+/// Connections that one batch may take up for its writes.
+const WRITES_AT_ONCE: usize = 10;
+
+/// An operation that takes many questions at once.
+#[derive(Debug)]
+pub struct BatchIntegration<Req, Res> {
+    calls: Integration<Vec<Req>, Vec<Res>>,
+    cache: AnswerCache<Res>,
+    clock: SharedClock,
+}
+
+impl<Req: Request> Request for Vec<Req> {
+    fn readable(&self) -> String {
+        format!("{} requests", self.len())
+    }
+}
+
+impl<Res: Response> Response for Vec<Res> {
+    fn is_known(&self) -> bool {
+        self.iter().all(Response::is_known)
+    }
+}
+
+impl<Req: Request + Clone + PartialEq, Res: Response> BatchIntegration<Req, Res> {
+    /// `calls` makes the calls, without a cache of its own: `cache` remembers the single answers.
+    pub fn new(calls: Integration<Vec<Req>, Vec<Res>>, cache: AnswerCache<Res>, clock: SharedClock) -> Self {
+        Self { calls, cache, clock }
+    }
+
+    /// Answers each of `requests`, in their order. The provider answers each of a call's questions, in their order.
+    pub async fn call_each(&self, requests: &[Req], deadline: Instant) -> Vec<Result<Answer<Res>, Arc<CallError>>> {
+        let keys: Vec<String> = requests.iter().map(|request| self.cache.key(request)).collect();
+        let remembered = self.lookup(&keys).await;
+        let now = self.clock.now();
+        let is_fresh =
+            |entry: &Option<Entry<Res>>| entry.as_ref().is_some_and(|entry| entry.worth(now) == Worth::Fresh);
+
+        let mut asked: Vec<Req> = Vec::new();
+        for (request, entry) in requests.iter().zip(&remembered) {
+            if !is_fresh(entry) && !asked.contains(request) {
+                asked.push(request.clone());
+            }
+        }
+        let live = self.ask(&asked, deadline).await;
+        let answers = requests.iter().zip(remembered).map(|(request, entry)| match (entry, &live) {
+            (Some(entry), _) if entry.worth(now) == Worth::Fresh => Ok(Answer::remembered(entry, Worth::Fresh, now)),
+            (_, Ok(answer)) => {
+                let place = asked.iter().position(|one| one == request);
+                let value = place.and_then(|place| answer.value.get(place)).cloned();
+                // A provider that answers fewer questions than it was asked is a defect of that provider's file.
+                value
+                    .map(|value| answer.with(value))
+                    .ok_or_else(|| Arc::new(CallError { setbacks: Vec::new(), at: now }))
+            }
+            (Some(entry), Err(_)) if entry.worth(now) == Worth::Stale => {
+                Ok(Answer::remembered(entry, Worth::Stale, now))
+            }
+            (_, Err(error)) => Err(Arc::clone(error)),
+        });
+        answers.collect()
+    }
+
+    /// Asks what is left to ask in one call, and remembers each answer on its own.
+    async fn ask(&self, asked: &[Req], deadline: Instant) -> Result<Answer<Vec<Res>>, Arc<CallError>> {
+        if asked.is_empty() {
+            let (value, provider) = (Vec::new(), String::new());
+            return Ok(Answer { value, source: Source::Live, provider, as_of: self.clock.now() });
+        }
+        let answer = self.calls.call(&asked.to_vec(), deadline).await?;
+        let answered = asked.iter().zip(&answer.value);
+        stream::iter(answered)
+            .for_each_concurrent(WRITES_AT_ONCE, |(request, value)| {
+                self.cache.remember(self.cache.key(request), request, value, &answer.provider, answer.as_of)
+            })
+            .await;
+        Ok(answer)
+    }
+
+    /// What is remembered under each key: from memory where it is fresh, the rest from the store in one trip.
+    async fn lookup(&self, keys: &[String]) -> Vec<Option<Entry<Res>>> {
+        let now = self.clock.now();
+        let fresh = |key: &String| self.cache.in_memory(key).filter(|entry| entry.worth(now) == Worth::Fresh);
+        let mut found: Vec<Option<Entry<Res>>> = keys.iter().map(fresh).collect();
+        let missing: Vec<usize> = (0..keys.len()).filter(|&place| found[place].is_none()).collect();
+        if !missing.is_empty() {
+            let wanted: Vec<String> = missing.iter().map(|&place| keys[place].clone()).collect();
+            let ((), stored) = tokio::join!(self.calls.refresh(), self.cache.in_store(&wanted));
+            for (place, entry) in missing.into_iter().zip(stored) {
+                found[place] = entry;
+            }
+        }
+        found
+    }
+}
