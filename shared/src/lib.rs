@@ -8,15 +8,24 @@
 //! The kernel knows no function and no provider: arrows point from `functions/*` to here.
 
 pub mod answers;
+pub mod api;
+pub mod auth;
 pub mod aws;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod gate;
 pub mod http;
 pub mod integration;
+pub mod mock;
 pub mod policy;
 pub mod provider;
 pub mod resilience;
+pub mod secrets;
 pub mod single_flight;
+pub mod start;
 pub mod store;
 pub mod telemetry;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

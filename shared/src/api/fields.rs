@@ -1,0 +1,101 @@
+//! The members of a body or query, taken one by one; what is wrong is collected, what is left over is refused.
+
+use serde_json::{Map, Value};
+
+use super::{UNKNOWN, invalid};
+use crate::error::{ApiError, BAD_FORMAT, Detail, Issue, MISSING, TOO_LONG};
+
+/// Named members still to be read, and what is wrong with those that were.
+///
+/// Each method notes an issue and yields `None` when its member is not as it should be; [`Fields::finish`] then yields
+/// all issues at once, so that a form is corrected once.
+#[derive(Debug)]
+pub struct Fields {
+    members: Map<String, Value>,
+    issues: Vec<Detail>,
+}
+
+impl Fields {
+    pub(super) fn new(members: Map<String, Value>) -> Self {
+        Self { members, issues: Vec::new() }
+    }
+
+    /// Text of 1 to `max` characters, trimmed.
+    pub fn text(&mut self, name: &'static str, max: usize) -> Option<String> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => self.note(name, MISSING),
+            Some(Value::String(text)) => {
+                let text = text.trim();
+                match text.chars().count() {
+                    0 => self.note(name, MISSING),
+                    length if length > max => self.note(name, TOO_LONG),
+                    _ if text.chars().any(char::is_control) => self.note(name, BAD_FORMAT),
+                    _ => Some(text.to_owned()),
+                }
+            }
+            Some(_) => self.note(name, BAD_FORMAT),
+        }
+    }
+
+    /// The same, where the member may be left out: `Some(None)` when it is.
+    pub fn optional_text(&mut self, name: &'static str, max: usize) -> Option<Option<String>> {
+        match self.members.get(name) {
+            None | Some(Value::Null) => {
+                self.members.remove(name);
+                Some(None)
+            }
+            Some(_) => self.text(name, max).map(Some),
+        }
+    }
+
+    /// A whole number from `min` to `max`, as a number or as digits; `default` when it is left out.
+    pub fn number(&mut self, name: &'static str, default: u32, min: u32, max: u32) -> Option<u32> {
+        let number = match self.members.remove(name) {
+            None | Some(Value::Null) => return Some(default),
+            Some(Value::Number(number)) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+            Some(Value::String(digits)) => digits.parse().ok(),
+            Some(_) => None,
+        };
+        number.filter(|number| (min..=max).contains(number)).or_else(|| self.note(name, BAD_FORMAT))
+    }
+
+    /// A list of 1 to `max` texts.
+    pub fn texts(&mut self, name: &'static str, max: usize) -> Option<Vec<String>> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => self.note(name, MISSING),
+            Some(Value::Array(items)) if items.is_empty() => self.note(name, MISSING),
+            Some(Value::Array(items)) if items.len() > max => self.note(name, TOO_LONG),
+            Some(Value::Array(items)) => {
+                let texts = items.into_iter().map(|item| match item {
+                    Value::String(text) => Some(text),
+                    _ => None,
+                });
+                texts.collect::<Option<Vec<_>>>().or_else(|| self.note(name, BAD_FORMAT))
+            }
+            Some(_) => self.note(name, BAD_FORMAT),
+        }
+    }
+
+    /// Notes that the field `name` has `issue`; always `None`.
+    pub fn note<T>(&mut self, name: impl Into<String>, issue: Issue) -> Option<T> {
+        self.issues.push(Detail::field(name, issue));
+        None
+    }
+
+    /// `value` if every member was as it should be and none was left over.
+    ///
+    /// # Errors
+    /// 400 with one detail for each member at fault.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, ApiError> {
+        let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
+        for name in left_over {
+            // A stranger's name comes from outside and goes back: keep it short.
+            let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            self.issues.push(Detail::field(name, UNKNOWN));
+        }
+        match value {
+            Some(value) if self.issues.is_empty() => Ok(value),
+            _ => Err(invalid(self.issues)),
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! Configuration: read once at start, whole or not at all.
+//!
+//! A [`Reader`] collects *every* mistake, each naming the variable, the bad value in backticks and the form allowed, so
+//! that a deployment is corrected once and not one variable at a time. What is required has no default; what has a
+//! default says so where it is read, and the function's README says the same (a test compares the two).
+//!
+//! Only `main.rs` hands the process's environment to this file.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::policy::{Policy, Replay};
+use crate::resilience::backoff::Backoff;
+use crate::resilience::cache::CachePolicy;
+use crate::resilience::circuit_breaker::BreakerPolicy;
+use crate::resilience::rate_limit::RatePolicy;
+use crate::secrets::SecretName;
+use crate::telemetry::LogLevel;
+
+/// Environment variables as they are. An empty value counts as absent, because templates cannot leave one out.
+#[derive(Clone, Debug, Default)]
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    /// The process's own environment; values that are not Unicode are left out.
+    pub fn of_process() -> Self {
+        Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// The variable `name`, unless absent or empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The same environment with `name` set to `value`.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Env {
+    fn from(pairs: [(&str, &str); N]) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
+/// Where a deployment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A developer's machine: memory store, secrets from files and plain HTTP are allowed.
+    Local,
+    /// Shared, for development.
+    Dev,
+    /// Like production.
+    Staging,
+    /// The real thing: no mock.
+    Production,
+}
+
+impl Stage {
+    /// The value of `STAGE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Dev => "dev",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// Everything wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} mistake(s): {}", self.0.len(), self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One variable that was asked for, for comparing documents with code.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// Its name.
+    pub name: String,
+    /// Its default; `None` when it is required, empty when it is optional.
+    pub default: Option<String>,
+}
+
+/// Reads variables, and remembers what is wrong with them.
+///
+/// Each method returns `None` only after noting a mistake, so that a whole struct is built with `?` and [`Reader::finish`]
+/// then yields either the struct or all mistakes.
+#[derive(Debug)]
+pub struct Reader<'e> {
+    env: &'e Env,
+    mistakes: RefCell<Vec<String>>,
+    asked: RefCell<Vec<Asked>>,
+}
+
+impl<'e> Reader<'e> {
+    /// A reader of `env`.
+    pub fn new(env: &'e Env) -> Self {
+        Self { env, mistakes: RefCell::default(), asked: RefCell::default() }
+    }
+
+    /// Notes a mistake that no single variable's form shows, for example two that contradict each other.
+    pub fn mistake(&self, what: impl Into<String>) {
+        self.mistakes.borrow_mut().push(what.into());
+    }
+
+    /// The struct, or every mistake noted while it was read.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all mistakes.
+    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigError> {
+        let mistakes = self.mistakes.into_inner();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError(mistakes)),
+        }
+    }
+
+    /// What was asked for so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.borrow().clone()
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        default: Option<&str>,
+        form: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let asked = Asked { name: name.to_owned(), default: default.map(str::to_owned) };
+        self.asked.borrow_mut().push(asked);
+        let Some(text) = self.env.get(name).or(default) else {
+            self.mistake(format!("`{name}` is missing: expected {form}"));
+            return None;
+        };
+        let parsed = parse(text);
+        if parsed.is_none() {
+            let shown = if crate::telemetry::redact::is_secret_name(name) { "(hidden)" } else { text };
+            self.mistake(format!("`{name}` is `{shown}`: expected {form}"));
+        }
+        parsed
+    }
+
+    /// Required text.
+    pub fn text(&self, name: &str, default: Option<&str>) -> Option<String> {
+        self.read(name, default, "text", |text| Some(text.to_owned()))
+    }
+
+    /// Text that may be absent.
+    pub fn optional_text(&self, name: &str) -> Option<String> {
+        self.asked.borrow_mut().push(Asked { name: name.to_owned(), default: Some(String::new()) });
+        self.env.get(name).map(str::to_owned)
+    }
+
+    /// A whole number within `range`.
+    pub fn number(&self, name: &str, default: Option<u32>, range: RangeInclusive<u32>) -> Option<u32> {
+        let form = format!("a whole number from {} to {}", range.start(), range.end());
+        let default = default.map(|number| number.to_string());
+        self.read(name, default.as_deref(), &form, |text| text.parse().ok().filter(|number| range.contains(number)))
+    }
+
+    /// A span in the unit that the name ends with: `_MS` or `_SECONDS`.
+    pub fn span(&self, name: &str, default: Option<u32>, range: RangeInclusive<u32>) -> Option<Duration> {
+        let number = self.number(name, default, range)?;
+        if name.ends_with("_MS") {
+            Some(Duration::from_millis(number.into()))
+        } else if name.ends_with("_SECONDS") {
+            Some(Duration::from_secs(number.into()))
+        } else {
+            self.mistake(format!("`{name}` says no unit"));
+            None
+        }
+    }
+
+    /// A fraction from 0 to 1.
+    pub fn fraction(&self, name: &str, default: &str) -> Option<f64> {
+        self.read(name, Some(default), "a number from 0 to 1", |text| {
+            text.parse().ok().filter(|number| (0.0..=1.0).contains(number))
+        })
+    }
+
+    /// One of `choices`, each a word and its meaning.
+    pub fn choice<T: Clone>(&self, name: &str, default: Option<&str>, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.read(name, default, &format!("one of {}", words.join(", ")), |text| {
+            choices.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone())
+        })
+    }
+
+    /// An ordered list of different words out of `choices`, separated by commas.
+    pub fn list<T: Clone>(&self, name: &str, default: Option<&str>, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let form = format!("a comma-separated list of different words out of {}", words.join(", "));
+        self.read(name, default, &form, |text| {
+            let mut seen = Vec::new();
+            text.split(',')
+                .map(|word| {
+                    let word = word.trim();
+                    let (_, meaning) = choices.iter().find(|(choice, _)| *choice == word)?;
+                    (!seen.contains(&word)).then(|| {
+                        seen.push(word);
+                        meaning.clone()
+                    })
+                })
+                .collect()
+        })
+    }
+
+    /// Words separated by commas, whatever they are.
+    pub fn words(&self, name: &str, default: Option<&str>) -> Option<Vec<String>> {
+        self.read(name, default, "words separated by commas", |text| {
+            let words: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+            (!words.iter().any(String::is_empty)).then_some(words)
+        })
+    }
+
+    /// The address of a provider: HTTPS, or plain HTTP to this machine when `stage` is local.
+    pub fn base_url(&self, name: &str, default: Option<&str>, stage: Stage) -> Option<Url> {
+        let form =
+            if stage == Stage::Local { "an https:// address, or http:// to loopback" } else { "an https:// address" };
+        self.read(name, default, form, |text| {
+            let url = Url::parse(text).ok()?;
+            let host = url.host_str()?;
+            let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+            let allowed = url.scheme() == "https" || url.scheme() == "http" && loopback && stage == Stage::Local;
+            let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+            (allowed && bare).then_some(url)
+        })
+    }
+
+    /// The path of an endpoint, appended to a base address.
+    pub fn path(&self, name: &str, default: Option<&str>) -> Option<String> {
+        self.read(name, default, "a path that begins with `/`", |text| {
+            let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\'));
+            (text.starts_with('/') && plain).then(|| text.to_owned())
+        })
+    }
+
+    /// Where a secret is kept: its name or ARN in Secrets Manager, or `file:PATH` when `stage` is local.
+    pub fn secret(&self, name: &str, stage: Stage) -> Option<SecretName> {
+        let form = if stage == Stage::Local {
+            "the name or ARN of a secret, or `file:` and a path"
+        } else {
+            "the name or ARN of a secret"
+        };
+        self.read(name, None, form, |text| match text.strip_prefix("file:") {
+            Some(path) => (stage == Stage::Local).then(|| SecretName::File(path.into())),
+            None => Some(SecretName::Managed(text.to_owned())),
+        })
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> Option<Stage> {
+        let stages = [Stage::Local, Stage::Dev, Stage::Staging, Stage::Production];
+        self.choice("STAGE", None, &stages.map(|stage| (stage.as_str(), stage)))
+    }
+
+    /// What every function needs.
+    pub fn common(&self) -> Option<Common> {
+        let stage = self.stage()?;
+        let level = self.read("LOG_LEVEL", Some("info"), "one of `error`, `warn`, `info`, `debug`", LogLevel::parse);
+        let table = match stage {
+            Stage::Local => Some(self.optional_text("TABLE_NAME")),
+            Stage::Dev | Stage::Staging | Stage::Production => self.text("TABLE_NAME", None).map(Some),
+        };
+        // Without a table there is no AWS at all, and so no secret of the layer's own: see `Common::secret`.
+        let secret = match (stage, self.env.get("IEUM_SECRET")) {
+            (Stage::Local, None) => {
+                self.optional_text("IEUM_SECRET");
+                Some(None)
+            }
+            _ => self.secret("IEUM_SECRET", stage).map(Some),
+        };
+        let store_timeout = self.span("STORE_TIMEOUT_MS", Some(50), 5..=10_000);
+        let local_key = self.optional_text("IEUM_LOCAL_API_KEY");
+        if local_key.is_some() && stage != Stage::Local {
+            self.mistake("`IEUM_LOCAL_API_KEY` is set: allowed only when `STAGE` is `local`");
+        }
+        let mock = MockSettings {
+            latency: self.span("MOCK_LATENCY_MS", Some(0), 0..=60_000)?,
+            failure_rate: self.fraction("MOCK_FAILURE_RATE", "0")?,
+        };
+        let ca_file = self.optional_text("SSL_CERT_FILE");
+        Some(Common {
+            stage,
+            log_level: level?,
+            table: table?,
+            secret: secret?,
+            store_timeout: store_timeout?,
+            local_key,
+            mock,
+            ca_file,
+        })
+    }
+
+    /// The calling policy of the integration whose variables begin with `prefix`.
+    pub fn policy(&self, prefix: &str, replay: Replay) -> Option<Policy> {
+        let name = |noun: &str| format!("{prefix}_{noun}");
+        let base = self.span(&name("BACKOFF_BASE_MS"), Some(200), 0..=60_000);
+        let max = self.span(&name("BACKOFF_MAX_MS"), Some(2_000), 0..=300_000);
+        let shape =
+            self.choice(&name("BACKOFF"), Some("exponential"), &[("exponential", 0), ("linear", 1), ("fixed", 2)]);
+        let attempts = self.number(&name("ATTEMPTS"), Some(4), 1..=4);
+        let timeout = self.span(&name("TIMEOUT_MS"), Some(5_000), 50..=60_000);
+        let deadline = self.span(&name("DEADLINE_MS"), Some(20_000), 100..=900_000);
+        let (base, max) = (base?, max?);
+        Some(Policy {
+            attempts: attempts?,
+            backoff: match shape? {
+                0 => Backoff::Exponential { base, max },
+                1 => Backoff::Linear { step: base, max },
+                _ => Backoff::Fixed(base),
+            },
+            retryable_statuses: vec![500, 502, 503, 504],
+            timeout: timeout?,
+            deadline: deadline?,
+            replay,
+        })
+    }
+
+    /// The breaker of the integration whose variables begin with `prefix`.
+    pub fn breaker(&self, prefix: &str) -> Option<BreakerPolicy> {
+        let failures = self.number(&format!("{prefix}_BREAKER_FAILURES"), Some(5), 1..=1_000);
+        let open_for = self.span(&format!("{prefix}_BREAKER_OPEN_SECONDS"), Some(60), 1..=3_600);
+        Some(BreakerPolicy { failures: failures?, open_for: open_for?, ..BreakerPolicy::default() })
+    }
+
+    /// The cache of the integration whose variables begin with `prefix`.
+    pub fn cache(&self, prefix: &str, fresh: u32, stale: u32, unknown: u32) -> Option<CachePolicy> {
+        const YEAR: u32 = 366 * 24 * 60 * 60;
+        let fresh = self.span(&format!("{prefix}_CACHE_TTL_SECONDS"), Some(fresh), 1..=YEAR);
+        let stale = self.span(&format!("{prefix}_CACHE_STALE_SECONDS"), Some(stale), 0..=YEAR);
+        let unknown = self.span(&format!("{prefix}_CACHE_UNKNOWN_SECONDS"), Some(unknown), 0..=YEAR);
+        Some(CachePolicy { fresh: fresh?, stale: stale?, unknown: unknown? })
+    }
+
+    /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second unless set otherwise.
+    pub fn rate(&self, prefix: &str, calls: u32, burst: u32) -> Option<RatePolicy> {
+        let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), 1..=100_000);
+        let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), 1..=86_400);
+        let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), 1..=10_000);
+        let wait = self.span(&format!("{prefix}_RATE_MAX_WAIT_MS"), Some(2_000), 0..=60_000);
+        RatePolicy::new(calls?, period?, burst?, wait?)
+    }
+}
+
+/// What every function needs.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Where this deployment stands.
+    pub stage: Stage,
+    /// How much is logged, to begin with.
+    pub log_level: LogLevel,
+    /// The shared table; without one (local only) state lives in this process.
+    pub table: Option<String>,
+    /// The layer's own secret; without one (local only) keys are made up at start.
+    pub secret: Option<SecretName>,
+    /// The longest the kernel's own state may hold a request up.
+    pub store_timeout: Duration,
+    /// The API key of a local run, if it should not be made up.
+    pub local_key: Option<String>,
+    /// How mock providers behave.
+    pub mock: MockSettings,
+    /// Roots to trust instead of Mozilla's.
+    pub ca_file: Option<String>,
+}
+
+/// How mock providers behave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MockSettings {
+    /// How long each answer takes.
+    pub latency: Duration,
+    /// The share of calls that fail, from 0 to 1.
+    pub failure_rate: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dev() -> Env {
+        Env::from([("STAGE", "dev"), ("TABLE_NAME", "ieum-dev"), ("IEUM_SECRET", "ieum/dev/ieum")])
+    }
+
+    fn common(env: &Env) -> Result<Common, Vec<String>> {
+        let reader = Reader::new(env);
+        let common = reader.common();
+        reader.finish(common).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_with_value_and_form() {
+        let env = dev()
+            .with("LOG_LEVEL", "loud")
+            .with("STORE_TIMEOUT_MS", "1")
+            .with("MOCK_FAILURE_RATE", "1.5")
+            .with("IEUM_LOCAL_API_KEY", "x");
+        let env = env.with("TABLE_NAME", " ");
+        assert_eq!(
+            common(&env).unwrap_err(),
+            [
+                "`LOG_LEVEL` is `loud`: expected one of `error`, `warn`, `info`, `debug`",
+                "`TABLE_NAME` is missing: expected text",
+                "`STORE_TIMEOUT_MS` is `1`: expected a whole number from 5 to 10000",
+                "`IEUM_LOCAL_API_KEY` is set: allowed only when `STAGE` is `local`",
+                "`MOCK_FAILURE_RATE` is `1.5`: expected a number from 0 to 1",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_local_stage_does_without_table_and_secret() {
+        let local = common(&Env::from([("STAGE", "local")])).expect("local needs nothing else");
+        assert!(local.table.is_none() && local.secret.is_none());
+        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 2);
+        assert_eq!(
+            common(&Env::default()).unwrap_err(),
+            ["`STAGE` is missing: expected one of `local`, `dev`, `staging`, `production`"]
+        );
+        let file = dev().with("IEUM_SECRET", "file:secret.json");
+        assert_eq!(common(&file).unwrap_err().len(), 1, "a secret in a file is for local runs");
+    }
+
+    #[test]
+    fn addresses_are_https_and_plain_http_stays_on_this_machine() {
+        let read = |value: &str, stage| {
+            let env = Env::from([("X_BASE_URL", value)]);
+            Reader::new(&env).base_url("X_BASE_URL", None, stage).is_some()
+        };
+        assert!(read("https://api.example.kr/v1", Stage::Production));
+        assert!(read("http://127.0.0.1:4600/nice", Stage::Local));
+        for (value, stage) in [
+            ("http://127.0.0.1:4600/nice", Stage::Dev),
+            ("http://api.example.kr", Stage::Local),
+            ("http://127.0.0.1.example.kr", Stage::Local),
+            ("https://user:pw@api.example.kr", Stage::Production),
+            ("https://api.example.kr?x=1", Stage::Production),
+            ("api.example.kr", Stage::Production),
+        ] {
+            assert!(!read(value, stage), "{value}");
+        }
+    }
+
+    #[test]
+    fn lists_keep_their_order_and_refuse_repetition_and_strangers() {
+        let read = |value: &str| {
+            let env = Env::from([("P", value)]);
+            Reader::new(&env).list("P", None, &[("nice", 1), ("nts", 2)])
+        };
+        assert_eq!(read("nts, nice"), Some(vec![2, 1]));
+        for value in ["nice,nice", "nice,", "other", ","] {
+            assert_eq!(read(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_policys_numbers_come_from_the_variables_of_its_prefix() {
+        let env = Env::from([("V_ATTEMPTS", "2"), ("V_BACKOFF", "linear"), ("V_BREAKER_OPEN_SECONDS", "2")]);
+        let reader = Reader::new(&env);
+        let policy = reader.policy("V", Replay::Safe).unwrap();
+        assert_eq!(policy.attempts, 2);
+        assert!(matches!(policy.backoff, Backoff::Linear { .. }));
+        assert_eq!(reader.breaker("V").unwrap().open_for, Duration::from_secs(2));
+        assert_eq!(reader.cache("V", 10, 20, 5).unwrap().stale, Duration::from_secs(20));
+        assert_eq!(reader.rate("N", 10, 3).unwrap().interval, Duration::from_millis(100));
+        assert!(
+            reader.asked().iter().any(|asked| asked.name == "N_RATE_BURST" && asked.default.as_deref() == Some("3"))
+        );
+        let beyond = Env::from([("V_ATTEMPTS", "9")]);
+        assert!(Reader::new(&beyond).policy("V", Replay::Safe).is_none());
+    }
+}

@@ -1,0 +1,255 @@
+//! Secrets: read at start, read again now and then, kept when reading fails.
+//!
+//! A secret is one JSON object per provider family in Secrets Manager. It is re-read when the reading is five minutes
+//! old, and at most once a minute when a provider refuses it; a rotation is therefore picked up without a restart, and an
+//! outage of Secrets Manager is survived on the last good value. A function whose secret cannot be read at start does
+//! not start. Values are [`SecretString`]s: they cannot be printed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+pub use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use crate::error::chain;
+use crate::provider::Cause;
+
+/// How old a reading may get.
+const REREAD_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// How often a refusal may lead to a reading.
+const REREAD_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+/// Where a secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretName {
+    /// In Secrets Manager, under this name or ARN.
+    Managed(String),
+    /// In a file, for local runs.
+    File(PathBuf),
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Managed(name) => f.write_str(name),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// Why a secret could not be read. Its content is never part of the message.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It could not be fetched.
+    #[error("the secret `{0}` cannot be read")]
+    Unreadable(SecretName, #[source] Cause),
+    /// It is not a JSON object of the expected shape.
+    #[error("the secret `{0}` does not have the expected shape: {1}")]
+    Shape(SecretName, String),
+}
+
+/// A place that secrets are fetched from.
+#[async_trait]
+pub trait SecretSource: fmt::Debug + Send + Sync {
+    /// The JSON text under `name`.
+    ///
+    /// # Errors
+    /// [`SecretError::Unreadable`].
+    async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError>;
+}
+
+/// Secrets Manager, and files for local runs.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Absent when a function runs without AWS.
+    pub managed: Option<aws_sdk_secretsmanager::Client>,
+}
+
+#[async_trait]
+impl SecretSource for Secrets {
+    async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError> {
+        let unreadable = |cause: Cause| SecretError::Unreadable(name.clone(), cause);
+        match (name, &self.managed) {
+            (SecretName::File(path), _) => {
+                std::fs::read_to_string(path).map(SecretString::from).map_err(|error| unreadable(Box::new(error)))
+            }
+            (SecretName::Managed(id), Some(client)) => client
+                .get_secret_value()
+                .secret_id(id)
+                .send()
+                .await
+                .map_err(|error| unreadable(Box::new(error)))?
+                .secret_string
+                .map(SecretString::from)
+                .ok_or_else(|| unreadable("it holds no text".into())),
+            (SecretName::Managed(_), None) => Err(unreadable("there is no AWS here".into())),
+        }
+    }
+}
+
+/// The shape of a secret.
+pub trait SecretShape: DeserializeOwned + Send + Sync {
+    /// The names of its members. Others are warned about: a misspelt member would otherwise be a silent default.
+    const MEMBERS: &'static [&'static str];
+}
+
+/// One secret, kept up to date.
+#[derive(Debug)]
+pub struct Secret<T> {
+    name: SecretName,
+    source: Arc<dyn SecretSource>,
+    reading: Mutex<Reading<T>>,
+}
+
+#[derive(Debug)]
+struct Reading<T> {
+    value: Arc<T>,
+    /// To see whether a new reading says anything new.
+    text: SecretString,
+    tried_at: Instant,
+}
+
+impl<T: SecretShape> Secret<T> {
+    /// Reads the secret for the first time.
+    ///
+    /// # Errors
+    /// Any [`SecretError`]: a function without its secret must not start.
+    pub async fn load(name: SecretName, source: Arc<dyn SecretSource>) -> Result<Self, SecretError> {
+        let text = source.fetch(&name).await?;
+        let value = Arc::new(parse::<T>(&name, &text)?);
+        Ok(Self { name, source, reading: Mutex::new(Reading { value, text, tried_at: Instant::now() }) })
+    }
+
+    /// The secret, read again if the reading is old; the last good one when that fails.
+    pub async fn current(&self) -> Arc<T> {
+        let mut reading = self.reading.lock().await;
+        if reading.tried_at.elapsed() >= REREAD_AFTER {
+            self.read_again(&mut reading).await;
+        }
+        Arc::clone(&reading.value)
+    }
+
+    /// A provider refused `used`. True when there is a different value now, and so another attempt makes sense.
+    pub async fn refused(&self, used: &Arc<T>) -> bool {
+        let mut reading = self.reading.lock().await;
+        if Arc::ptr_eq(used, &reading.value) && reading.tried_at.elapsed() >= REREAD_AT_MOST_EVERY {
+            self.read_again(&mut reading).await;
+        }
+        !Arc::ptr_eq(used, &reading.value)
+    }
+
+    async fn read_again(&self, reading: &mut Reading<T>) {
+        reading.tried_at = Instant::now();
+        let fetched = self.source.fetch(&self.name).await;
+        let parsed = fetched.and_then(|text| Ok((Arc::new(parse::<T>(&self.name, &text)?), text)));
+        match parsed {
+            Ok((value, text)) if text.expose_secret() != reading.text.expose_secret() => {
+                tracing::info!(target: "ieum::secrets", name = %self.name, "secret.changed");
+                (reading.value, reading.text) = (value, text);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(target: "ieum::secrets", error = chain(&error), "secret.kept");
+            }
+        }
+    }
+}
+
+fn parse<T: SecretShape>(name: &SecretName, text: &SecretString) -> Result<T, SecretError> {
+    // serde's messages may quote the content, so only the place is told.
+    let shape = |error: serde_json::Error| {
+        let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
+        SecretError::Shape(name.clone(), format!("{place}; expected the members `{}`", T::MEMBERS.join("`, `")))
+    };
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(text.expose_secret()).map_err(shape)?;
+    for stranger in members.keys().filter(|member| !T::MEMBERS.contains(&member.as_str())) {
+        tracing::warn!(target: "ieum::secrets", name = %name, member = stranger.as_str(), "secret.unknown_member");
+    }
+    serde_json::from_value(members.into()).map_err(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as SyncMutex;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Shape {
+        key: SecretString,
+    }
+
+    impl SecretShape for Shape {
+        const MEMBERS: &'static [&'static str] = &["key"];
+    }
+
+    #[derive(Debug, Default)]
+    struct Scripted {
+        text: SyncMutex<Option<&'static str>>,
+        fetches: SyncMutex<u32>,
+    }
+
+    #[async_trait]
+    impl SecretSource for Arc<Scripted> {
+        async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError> {
+            *self.fetches.lock().unwrap() += 1;
+            let text = *self.text.lock().unwrap();
+            text.map(SecretString::from).ok_or_else(|| SecretError::Unreadable(name.clone(), "down".into()))
+        }
+    }
+
+    async fn loaded(source: &Arc<Scripted>) -> Result<Secret<Shape>, SecretError> {
+        Secret::load(SecretName::Managed("s".into()), Arc::new(Arc::clone(source))).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rotation_is_seen_after_five_minutes_or_at_a_refusal() {
+        let source = Arc::new(Scripted::default());
+        *source.text.lock().unwrap() = Some(r#"{"key":"one"}"#);
+        let secret = loaded(&source).await.unwrap();
+        let first = secret.current().await;
+        *source.text.lock().unwrap() = Some(r#"{"key":"two"}"#);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!secret.refused(&first).await, "not read again within a minute");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(secret.refused(&first).await);
+        assert_eq!(secret.current().await.key.expose_secret(), "two");
+        *source.text.lock().unwrap() = Some(r#"{"key":"three"}"#);
+        tokio::time::advance(Duration::from_secs(299)).await;
+        assert_eq!(secret.current().await.key.expose_secret(), "two");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(secret.current().await.key.expose_secret(), "three");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_good_value_survives_an_outage_and_a_broken_update() {
+        let source = Arc::new(Scripted::default());
+        *source.text.lock().unwrap() = Some(r#"{"key":"one"}"#);
+        let secret = loaded(&source).await.unwrap();
+        for broken in [None, Some(r#"{"kee":"two"}"#)] {
+            *source.text.lock().unwrap() = broken;
+            tokio::time::advance(Duration::from_secs(301)).await;
+            assert_eq!(secret.current().await.key.expose_secret(), "one");
+        }
+        assert_eq!(*source.fetches.lock().unwrap(), 3, "a failed reading is not repeated by the next request");
+    }
+
+    #[tokio::test]
+    async fn a_missing_or_misshapen_secret_stops_the_start_without_being_shown() {
+        let source = Arc::new(Scripted::default());
+        assert!(matches!(loaded(&source).await, Err(SecretError::Unreadable(..))));
+        *source.text.lock().unwrap() = Some(r#"{"key":["hunter2"]}"#);
+        let error = chain(&loaded(&source).await.unwrap_err());
+        assert!(error.contains("`key`") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,177 @@
+//! How every function starts: the same steps in the same order, before the first request.
+//!
+//! Telemetry, the one HTTP client, AWS (where there is a table), the store, the layer's own secret. Clients are made
+//! eagerly and their connections warmed, because whatever is left for the first request is paid for by a person who
+//! waits. The wiring of one function is its own `main.rs`.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::{Digest, Sha256};
+
+use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
+use crate::auth::{Door, IeumSecret};
+use crate::aws::Aws;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Common, Stage};
+use crate::error::chain;
+use crate::gate::Gate;
+use crate::http::{HttpClient, TlsError};
+use crate::resilience::cache::CachePolicy;
+use crate::resilience::circuit_breaker::BreakerPolicy;
+use crate::resilience::rate_limit::RatePolicy;
+use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
+use crate::store::{BoundedStore, MemoryStore, Read, Store};
+use crate::telemetry::{self, LevelSwitch};
+
+/// Why a function does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The TLS stack cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// A secret cannot be read.
+    #[error("a secret cannot be read")]
+    Secret(#[from] SecretError),
+    /// The cache key is not base64 of at least 16 bytes.
+    #[error("`cache_key` in the layer's secret is not base64 of at least 16 bytes")]
+    CacheKey,
+}
+
+/// What a running function stands on.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The clock.
+    pub clock: SharedClock,
+    /// The HTTP client.
+    pub http: HttpClient,
+    /// The store that may not hold a request up.
+    pub quick: Arc<dyn Store>,
+    /// The same store without a limit of its own, for what a person was promised.
+    pub durable: Arc<dyn Store>,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
+    /// The layer's own secret.
+    pub ieum: Arc<Secret<IeumSecret>>,
+    /// The names of cached requests.
+    pub keys: RequestKeys,
+}
+
+impl Kernel {
+    /// Starts the process of `function`. `mocked` marks every log line.
+    ///
+    /// # Errors
+    /// [`StartError`]: the function must not serve.
+    pub async fn start(function: &'static str, common: &Common, mocked: bool) -> Result<Self, StartError> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let mut marks = vec![("function", function.to_owned()), ("stage", common.stage.as_str().to_owned())];
+        if mocked {
+            marks.push(("mock", "on".to_owned()));
+        }
+        telemetry::init(LevelSwitch::new(common.log_level), &marks, Arc::clone(&clock));
+        if mocked {
+            tracing::warn!(target: "ieum::start", "mock mode is on: answers are made up");
+        }
+        let http = HttpClient::new(common.ca_file.as_deref())?;
+        Self::with(common, http, clock).await
+    }
+
+    /// The kernel over this HTTP client and clock.
+    ///
+    /// # Errors
+    /// [`StartError`]: the function must not serve.
+    pub async fn with(common: &Common, http: HttpClient, clock: SharedClock) -> Result<Self, StartError> {
+        let (durable, managed): (Arc<dyn Store>, _) = match &common.table {
+            Some(table) => {
+                let aws = Aws::new(http.clone()).await;
+                (Arc::new(aws.store(table)), Some(aws.secrets()))
+            }
+            None => {
+                tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
+                (Arc::new(MemoryStore::new()), None)
+            }
+        };
+        let secrets: Arc<dyn SecretSource> = Arc::new(Secrets { managed });
+        // The table's connection is made while the secret is fetched; a table that cannot be reached now may be later.
+        let (ieum, warmed) = tokio::join!(own_secret(common, &secrets), durable.get("warm", Read::Eventual));
+        if let Err(error) = warmed {
+            tracing::warn!(target: "ieum::start", error = chain(&error), "store.cold");
+        }
+        let ieum = Arc::new(ieum?);
+        let cache_key = STANDARD.decode(ieum.current().await.cache_key.expose_secret().trim());
+        let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
+        let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
+        let keys = RequestKeys::new(SecretSlice::from(cache_key));
+        Ok(Self { clock, http, quick, durable, secrets, ieum, keys })
+    }
+
+    /// The secret of a provider family.
+    ///
+    /// # Errors
+    /// [`SecretError`] when it cannot be read or has another shape.
+    pub async fn secret<T: SecretShape>(&self, name: &SecretName) -> Result<Arc<Secret<T>>, SecretError> {
+        Ok(Arc::new(Secret::load(name.clone(), Arc::clone(&self.secrets)).await?))
+    }
+
+    /// The door, for the callers in the layer's secret.
+    pub fn door(&self) -> Door {
+        Door::new(Arc::clone(&self.ieum))
+    }
+
+    /// The gate before a provider. One provider has one gate per process, whatever its operations.
+    pub fn gate(&self, provider: &'static str, breaker: BreakerPolicy, rate: Option<RatePolicy>) -> Arc<Gate> {
+        Arc::new(Gate::new(provider, breaker, rate, Arc::clone(&self.quick), Arc::clone(&self.clock)))
+    }
+
+    /// The cache of an operation.
+    pub fn cache<Res: Response>(&self, operation: &'static str, policy: CachePolicy) -> AnswerCache<Res> {
+        AnswerCache::new(operation, policy, self.keys.clone(), Arc::clone(&self.quick), Arc::clone(&self.clock))
+    }
+
+    /// The hand-entered answers of an operation.
+    pub fn manual_entries(&self, operation: &'static str) -> ManualEntries {
+        let (quick, durable) = (Arc::clone(&self.quick), Arc::clone(&self.durable));
+        ManualEntries::new(operation, self.keys.clone(), quick, durable, Arc::clone(&self.clock))
+    }
+}
+
+/// The layer's own secret, or one made up for a local run that names none.
+async fn own_secret(common: &Common, secrets: &Arc<dyn SecretSource>) -> Result<Secret<IeumSecret>, SecretError> {
+    if let Some(name) = &common.secret {
+        return Secret::load(name.clone(), Arc::clone(secrets)).await;
+    }
+    debug_assert_eq!(common.stage, Stage::Local, "configuration lets only local runs do without");
+    let key = common.local_key.clone().unwrap_or_else(|| {
+        let key = format!("local-{}", uuid::Uuid::new_v4().simple());
+        // Printed, not logged: the redactor would hide it, and rightly.
+        #[expect(clippy::print_stdout, reason = "the developer who starts this needs the key")]
+        {
+            println!("api key: {key}");
+        }
+        key
+    });
+    let text = serde_json::json!({
+        "api_keys": [{
+            "id": "local",
+            "label": "local run",
+            "scopes": ["*"],
+            "not_after": "9999-12-31T23:59:59Z",
+            "sha256": hex::encode(Sha256::digest(key)),
+        }],
+        "jwt_issuers": [],
+        "cache_key": STANDARD.encode(uuid::Uuid::new_v4().as_bytes()),
+    });
+    Secret::load(SecretName::File("made up".into()), Arc::new(MadeUp(text.to_string().into()))).await
+}
+
+#[derive(Debug)]
+struct MadeUp(SecretString);
+
+#[async_trait::async_trait]
+impl SecretSource for MadeUp {
+    async fn fetch(&self, _: &SecretName) -> Result<SecretString, SecretError> {
+        Ok(self.0.clone())
+    }
+}
