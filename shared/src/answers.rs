@@ -92,8 +92,8 @@ impl<Res: Response> AnswerCache<Res> {
         self.l1.lock().unwrap_or_else(PoisonError::into_inner).get(key, now)
     }
 
-    /// What the fleet remembers under each of `keys`, void entries left out. A store that does not answer remembers
-    /// nothing: a lookup must never be what fails a request.
+    /// What the fleet remembers under each of `keys`, void entries left out; what this process remembers when the store
+    /// does not answer. A lookup must never be what fails a request.
     pub async fn in_store(&self, keys: &[String]) -> Vec<Option<Entry<Res>>> {
         let items = match keys {
             [key] => self.store.get(key, Read::Eventual).await.map(|item| vec![item]),
@@ -103,7 +103,7 @@ impl<Res: Response> AnswerCache<Res> {
             Ok(items) => keys.iter().zip(items).map(|(key, item)| self.take_in(key, &item?)).collect(),
             Err(error) => {
                 tracing::warn!(target: "ieum::cache", operation = self.operation, error = chain(&error), "cache.unread");
-                keys.iter().map(|_| None).collect()
+                keys.iter().map(|key| self.in_memory(key)).collect()
             }
         }
     }
@@ -195,7 +195,8 @@ impl ManualEntries {
         }
     }
 
-    /// Enters `value` for `request`, valid for `ttl`, and puts who did it on the audit trail first.
+    /// Enters `value` for `request`, valid for `ttl`, and puts who did it on the audit trail first. Returns when it was
+    /// entered and when it expires.
     ///
     /// # Errors
     /// When the store did not take both: the entry is then not to be relied upon.
@@ -205,7 +206,7 @@ impl ManualEntries {
         value: &Res,
         by: &str,
         ttl: Duration,
-    ) -> Result<Timestamp, StoreError> {
+    ) -> Result<(Timestamp, Timestamp), StoreError> {
         let key = self.keys.name("manual", self.operation, request);
         let now = self.clock.now();
         let until = now.after(ttl);
@@ -232,7 +233,7 @@ impl ManualEntries {
             Action::Set(EXPIRES_AT, (until.as_seconds() + 1).into()),
         ]);
         self.carry_out(&entry).await?;
-        Ok(until)
+        Ok((now, until))
     }
 
     async fn carry_out(&self, update: &Update) -> Result<(), StoreError> {

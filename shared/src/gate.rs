@@ -152,8 +152,12 @@ impl Gate {
     /// The provider asked everybody to stay away for `span`, or did not say for how long.
     pub async fn block(&self, span: Option<Duration>) {
         let until = self.clock.now().after(span.unwrap_or(DEFAULT_BLOCK));
-        let item = self.update(&Bucket::block(self.provider, until)).await.into_item();
-        self.seen().bucket = Bucket::from(&item);
+        let outcome = self.update(&Bucket::block(self.provider, until)).await;
+        let asked = Bucket { blocked_until: Some(until), ..Bucket::default() };
+        let mut seen = self.seen();
+        // A block that could not be shared is kept by this environment at least.
+        seen.bucket = outcome.map_or(seen.bucket.stricter(asked), |(outcome, _)| Bucket::from(&outcome.into_item()));
+        drop(seen);
         tracing::warn!(target: "ieum::gate", provider = self.provider, until = %until, "rate.blocked");
     }
 
@@ -269,9 +273,9 @@ impl Gate {
 
     /// Changes the circuit, learns what it is now, and says whether the change went through.
     async fn change(&self, update: Update, event: &'static str) -> bool {
-        let outcome = self.update(&update).await;
+        // A throttled store leaves the count one short, which is better than a count of our own.
+        let Some((outcome, alone)) = self.update(&update).await else { return false };
         let applied = matches!(outcome, Outcome::Applied(_));
-        let alone = self.seen().alone;
         self.learn(outcome.into_item(), alone);
         if applied {
             tracing::info!(target: "ieum::gate", provider = self.provider, alone, event, "circuit");
@@ -279,18 +283,14 @@ impl Gate {
         applied
     }
 
-    /// Asks the store; decides alone when it does not answer.
-    async fn update(&self, update: &Update) -> Outcome {
+    /// Asks the store; decides alone, and says so, when it does not answer. `None` when it is too busy to decide.
+    async fn update(&self, update: &Update) -> Option<(Outcome, bool)> {
         match self.store.update(update).await {
-            Ok(outcome) => {
-                self.seen().alone = false;
-                outcome
-            }
-            // The count misses one, which is better than a count of its own.
-            Err(StoreError::Throttled(_)) => Outcome::Refused(Some(self.seen().item.clone())),
+            Ok(outcome) => Some((outcome, false)),
+            Err(StoreError::Throttled(_)) => None,
             Err(error) => {
                 self.go_alone(&error);
-                self.alone.apply(update)
+                Some((self.alone.apply(update), true))
             }
         }
     }
@@ -298,6 +298,9 @@ impl Gate {
     /// The store is gone: go on from what was seen last, with the same rules, for this environment only.
     fn go_alone(&self, error: &StoreError) {
         let mut seen = self.seen();
+        let key = rate_limit::key(self.provider);
+        let kept = self.alone.read(&key).as_ref().map(Bucket::from).unwrap_or_default();
+        self.alone.replace(key, seen.bucket.stricter(kept).into());
         if !seen.alone {
             seen.alone = true;
             self.alone.replace(circuit_breaker::key(self.provider), seen.item.clone());

@@ -57,6 +57,7 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct HttpClient {
     inner: Client<HttpsConnector<HttpConnector>, SdkBody>,
+    connector: HttpsConnector<HttpConnector>,
 }
 
 impl fmt::Debug for HttpClient {
@@ -190,8 +191,8 @@ impl HttpClient {
         let inner = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
-            .build(connector);
-        Ok(Self { inner })
+            .build(connector.clone());
+        Ok(Self { inner, connector })
     }
 
     /// Makes one exchange. Nothing is retried, whatever comes back.
@@ -236,6 +237,19 @@ impl HttpClient {
             "http.response"
         );
         Ok(Incoming { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// Health without a request: see [`crate::provider::ProbeKind::Reach`].
+impl HttpClient {
+    /// Makes a connection to the host of `url`, TLS included, and sends nothing.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`].
+    pub async fn reach(&self, url: &Url) -> Result<(), ProviderError> {
+        let uri = url.as_str().parse().map_err(|error| ProviderError::Malformed(Box::new(error)))?;
+        let connected = tower_service::Service::<http::Uri>::call(&mut self.connector.clone(), uri).await;
+        connected.map(drop).map_err(ProviderError::Unreachable)
     }
 }
 

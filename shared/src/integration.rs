@@ -190,9 +190,11 @@ impl From<&Arc<CallError>> for ApiError {
 }
 
 /// A provider and the gate before it.
-struct Way<Req, Res> {
-    provider: Box<dyn Provider<Req, Res>>,
-    gate: Arc<Gate>,
+pub struct Way<Req, Res> {
+    /// Makes the attempts.
+    pub provider: Box<dyn Provider<Req, Res>>,
+    /// Lets them through.
+    pub gate: Arc<Gate>,
 }
 
 /// One operation of one integration: its providers in order, its numbers, its memory.
@@ -219,16 +221,16 @@ impl<Req, Res> fmt::Debug for Integration<Req, Res> {
 }
 
 impl<Req, Res> Integration<Req, Res> {
-    /// The operation `operation` of the integration `name`; it has no providers yet.
-    pub fn new(name: &'static str, operation: &'static str, policy: Policy, clock: SharedClock) -> Self {
-        let (ways, flights) = (Vec::new(), SingleFlight::default());
+    /// The operation `operation` of the integration `name`, with its `ways` in the order of failover.
+    pub fn new(
+        name: &'static str,
+        operation: &'static str,
+        policy: Policy,
+        ways: Vec<Way<Req, Res>>,
+        clock: SharedClock,
+    ) -> Self {
+        let flights = SingleFlight::default();
         Self { name, operation, policy, ways, cache: None, manual: None, flights, clock }
-    }
-
-    /// Adds the next provider in the order of failover, behind its gate.
-    pub fn provider(mut self, provider: Box<dyn Provider<Req, Res>>, gate: Arc<Gate>) -> Self {
-        self.ways.push(Way { provider, gate });
-        self
     }
 
     /// Remembers answers.

@@ -78,21 +78,26 @@ impl Kernel {
         Self::with(common, http, clock).await
     }
 
-    /// The kernel over this HTTP client and clock.
+    async fn with(common: &Common, http: HttpClient, clock: SharedClock) -> Result<Self, StartError> {
+        let Some(table) = &common.table else {
+            tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
+            return Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await;
+        };
+        let aws = Aws::new(http.clone()).await;
+        Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await
+    }
+
+    /// The kernel over parts that exist already. `managed` is absent where there is no AWS.
     ///
     /// # Errors
     /// [`StartError`]: the function must not serve.
-    pub async fn with(common: &Common, http: HttpClient, clock: SharedClock) -> Result<Self, StartError> {
-        let (durable, managed): (Arc<dyn Store>, _) = match &common.table {
-            Some(table) => {
-                let aws = Aws::new(http.clone()).await;
-                (Arc::new(aws.store(table)), Some(aws.secrets()))
-            }
-            None => {
-                tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
-                (Arc::new(MemoryStore::new()), None)
-            }
-        };
+    pub async fn over(
+        common: &Common,
+        http: HttpClient,
+        clock: SharedClock,
+        durable: Arc<dyn Store>,
+        managed: Option<aws_sdk_secretsmanager::Client>,
+    ) -> Result<Self, StartError> {
         let secrets: Arc<dyn SecretSource> = Arc::new(Secrets { managed });
         // The table's connection is made while the secret is fetched; a table that cannot be reached now may be later.
         let (ieum, warmed) = tokio::join!(own_secret(common, &secrets), durable.get("warm", Read::Eventual));

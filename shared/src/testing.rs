@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test support fails by panicking")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,33 @@ impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         self.base.after(self.began.elapsed())
     }
+}
+
+/// Wall-clock time that passes only when told to, for tests that speak over real sockets and so cannot pause tokio.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock that shows 2026-11-21T03:50:00Z until it is told otherwise.
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(1_795_233_000_000)))
+    }
+
+    /// Lets `span` pass.
+    pub fn advance(&self, span: Duration) {
+        self.0.fetch_add(crate::clock::millis(span), Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// SHA-256 of `text`, as the layer's secret holds it for an API key.
+pub fn sha256_hex(text: &str) -> String {
+    hex::encode(<sha2::Sha256 as sha2::Digest>::digest(text))
 }
 
 /// A secret with this JSON text, which never changes.

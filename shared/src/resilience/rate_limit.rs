@@ -73,6 +73,13 @@ impl From<&Item> for Bucket {
     }
 }
 
+impl From<Bucket> for Item {
+    fn from(bucket: Bucket) -> Self {
+        let blocked = bucket.blocked_until.map(|until| ("blocked_until".to_owned(), until.as_millis().into()));
+        Self([("tat".to_owned(), bucket.tat_us.into())].into_iter().chain(blocked).collect())
+    }
+}
+
 /// What to do about one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -104,6 +111,12 @@ impl Bucket {
                 .when([Test::AtMost("tat", now.as_micros() + policy.slack_us() + micros(wait))])
                 .then([Action::Add("tat", step), Action::Add("v", 1)])
         })
+    }
+
+    /// The bucket that allows only what both readings allow.
+    pub fn stricter(self, other: Self) -> Self {
+        let blocked_until = self.blocked_until.max(other.blocked_until);
+        Self { tat_us: self.tat_us.max(other.tat_us), blocked_until }
     }
 
     /// How long from `now` until the next free slot.

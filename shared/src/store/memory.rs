@@ -44,6 +44,11 @@ impl MemoryStore {
         self.items().insert(key, item);
     }
 
+    /// Every item whose key begins with `prefix`, in no order.
+    pub fn items_with(&self, prefix: &str) -> Vec<Item> {
+        self.items().iter().filter(|(key, _)| key.starts_with(prefix)).map(|(_, item)| item.clone()).collect()
+    }
+
     /// The same as [`Store::get`], at once.
     pub fn read(&self, key: &str) -> Option<Item> {
         self.items().get(key).cloned()
