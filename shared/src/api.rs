@@ -40,20 +40,15 @@ const MAX_TIME: Duration = Duration::from_secs(28);
 /// What is kept back of the environment's deadline, to answer in.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
-/// The part of an API Gateway event that we read.
+/// The part of an API Gateway event that we read. Emulators send null where the service leaves a member out.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpEvent {
-    #[serde(default)]
-    raw_path: String,
-    #[serde(default)]
-    raw_query_string: String,
-    #[serde(default)]
-    headers: HashMap<String, String>,
-    #[serde(default)]
+    raw_path: Option<String>,
+    raw_query_string: Option<String>,
+    headers: Option<HashMap<String, Option<String>>>,
     body: Option<String>,
-    #[serde(default)]
-    is_base64_encoded: bool,
+    is_base64_encoded: Option<bool>,
     request_context: RequestContext,
 }
 
@@ -80,6 +75,8 @@ pub struct HttpResponse {
     pub body: String,
     /// Always false: bodies are text.
     pub is_base64_encoded: bool,
+    /// Always empty: we keep no sessions. Some emulators insist on the member.
+    pub cookies: [String; 0],
 }
 
 /// One route of a function. A test compares the table with `template.yaml`.
@@ -202,7 +199,7 @@ impl Edge {
         handle: impl AsyncFnOnce(A, Call) -> Result<Reply, ApiError>,
     ) -> HttpResponse {
         let began = Instant::now();
-        let headers = readable_headers(&event.headers);
+        let headers = readable_headers(event.headers.as_ref());
         let trace = TraceId::from_headers(&headers);
         let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let language = accept.map_or_else(Language::default, Language::from_accept_language);
@@ -210,7 +207,7 @@ impl Edge {
         let span = tracing::info_span!(target: "ieum::api", "request", trace_id = trace.as_str());
         async {
             let method = event.request_context.http.method.clone();
-            let found = find(routes, &method, &event.raw_path);
+            let found = find(routes, &method, event.raw_path.as_deref().unwrap_or_default());
             let route = found.as_ref().map_or("none", |(route, _)| route.path);
             let work = self.admitted(found, event, headers, deadline, handle);
             let outcome = match AssertUnwindSafe(work).catch_unwind().await {
@@ -235,8 +232,8 @@ impl Edge {
     ) -> Result<Reply, ApiError> {
         let (route, params) = found?;
         let caller = self.door.admit(&headers, route.access, self.clock.now()).await?;
-        let body = self.body(event.body, event.is_base64_encoded)?;
-        let query = event.raw_query_string;
+        let body = self.body(event.body, event.is_base64_encoded == Some(true))?;
+        let query = event.raw_query_string.unwrap_or_default();
         handle(route.action, Call { params, query, headers, body, caller, deadline }).await
     }
 
@@ -281,13 +278,14 @@ impl Edge {
             .collect();
         headers.insert(TRACE.as_str().to_owned(), trace.as_str().to_owned());
         headers.insert("x-content-type-options".to_owned(), "nosniff".to_owned());
-        HttpResponse { status_code, headers, body, is_base64_encoded: false }
+        HttpResponse { status_code, headers, body, is_base64_encoded: false, cookies: [] }
     }
 }
 
 /// The headers that are headers; what is not valid as one is ignored.
-fn readable_headers(headers: &HashMap<String, String>) -> HeaderMap {
-    let readable = headers.iter().filter_map(|(name, value)| {
+fn readable_headers(headers: Option<&HashMap<String, Option<String>>>) -> HeaderMap {
+    let readable = headers.into_iter().flatten().filter_map(|(name, value)| {
+        let value = value.as_ref()?;
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
     });
     readable.collect()

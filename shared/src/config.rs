@@ -251,7 +251,8 @@ impl<'e> Reader<'e> {
         })
     }
 
-    /// Where a secret is kept: its name or ARN in Secrets Manager, or `file:PATH` when `stage` is local.
+    /// Where a secret is kept: its name or ARN in Secrets Manager, or `file:PATH` or `file:PATH@MEMBER` when
+    /// `stage` is local.
     pub fn secret(&self, name: &str, stage: Stage) -> Option<SecretName> {
         let form = if stage == Stage::Local {
             "the name or ARN of a secret, or `file:` and a path"
@@ -259,7 +260,10 @@ impl<'e> Reader<'e> {
             "the name or ARN of a secret"
         };
         self.read(name, None, form, |text| match text.strip_prefix("file:") {
-            Some(path) => (stage == Stage::Local).then(|| SecretName::File(path.into())),
+            Some(file) => (stage == Stage::Local).then(|| match file.split_once('@') {
+                Some((path, member)) => SecretName::File(path.into(), Some(member.to_owned())),
+                None => SecretName::File(file.into(), None),
+            }),
             None => Some(SecretName::Managed(text.to_owned())),
         })
     }

@@ -31,15 +31,16 @@ const REREAD_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 pub enum SecretName {
     /// In Secrets Manager, under this name or ARN.
     Managed(String),
-    /// In a file, for local runs.
-    File(PathBuf),
+    /// In a file, for local runs: the whole of it, or one member of the object it holds.
+    File(PathBuf, Option<String>),
 }
 
 impl fmt::Display for SecretName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Managed(name) => f.write_str(name),
-            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::File(path, None) => write!(f, "file:{}", path.display()),
+            Self::File(path, Some(member)) => write!(f, "file:{}@{member}", path.display()),
         }
     }
 }
@@ -77,8 +78,13 @@ impl SecretSource for Secrets {
     async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError> {
         let unreadable = |cause: Cause| SecretError::Unreadable(name.clone(), cause);
         match (name, &self.managed) {
-            (SecretName::File(path), _) => {
-                std::fs::read_to_string(path).map(SecretString::from).map_err(|error| unreadable(Box::new(error)))
+            (SecretName::File(path, member), _) => {
+                let text = std::fs::read_to_string(path).map_err(|error| unreadable(Box::new(error)))?;
+                let Some(member) = member else { return Ok(text.into()) };
+                let whole: serde_json::Value =
+                    serde_json::from_str(&text).map_err(|_| unreadable("the file is not JSON".into()))?;
+                let part = whole.get(member).ok_or_else(|| unreadable("the file has no such member".into()))?;
+                Ok(part.to_string().into())
             }
             (SecretName::Managed(id), Some(client)) => client
                 .get_secret_value()

@@ -168,7 +168,7 @@ async fn own_secret(common: &Common, secrets: &Arc<dyn SecretSource>) -> Result<
         "jwt_issuers": [],
         "cache_key": STANDARD.encode(uuid::Uuid::new_v4().as_bytes()),
     });
-    Secret::load(SecretName::File("made up".into()), Arc::new(MadeUp(text.to_string().into()))).await
+    Secret::load(SecretName::File("made up".into(), None), Arc::new(MadeUp(text.to_string().into()))).await
 }
 
 #[derive(Debug)]
