@@ -1,0 +1,61 @@
+//! The variables of `console`.
+
+use std::collections::BTreeMap;
+
+use ieum::config::{Common, ConfigError, Env, Reader};
+
+/// Everything `console` is told from outside.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every function needs.
+    pub common: Common,
+    /// The integrations to show, each with its providers.
+    pub integrations: BTreeMap<String, Vec<String>>,
+}
+
+impl Config {
+    /// Reads the whole configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake at once.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let reader = Reader::new(env);
+        let config = Self::read(&reader);
+        reader.finish(config)
+    }
+
+    /// Reads with a reader of the caller's, who wants to know what was asked for.
+    pub fn read(reader: &Reader<'_>) -> Option<Self> {
+        let common = reader.common();
+        let integrations = reader.words("CONSOLE_INTEGRATIONS", None).map(|pairs| integrations(reader, &pairs));
+        Some(Self { common: common?, integrations: integrations? })
+    }
+}
+
+/// `verify/nice`, `verify/nts` … by integration.
+fn integrations(reader: &Reader<'_>, pairs: &[String]) -> BTreeMap<String, Vec<String>> {
+    let mut integrations: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pair in pairs {
+        match pair.split_once('/') {
+            Some((integration, provider)) if !integration.is_empty() && !provider.is_empty() => {
+                integrations.entry(integration.to_owned()).or_default().push(provider.to_owned());
+            }
+            _ => reader.mistake(format!("`CONSOLE_INTEGRATIONS` holds `{pair}`: expected `integration/provider`")),
+        }
+    }
+    integrations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_are_grouped_by_integration_and_every_bad_pair_is_told() {
+        let env = Env::from([("STAGE", "local"), ("CONSOLE_INTEGRATIONS", "verify/nice,verify/nts")]);
+        let config = Config::from_env(&env).expect("a valid configuration");
+        assert_eq!(config.integrations["verify"], ["nice", "nts"]);
+        let env = env.with("CONSOLE_INTEGRATIONS", "verify,/nts,verify/nice");
+        assert_eq!(Config::from_env(&env).expect_err("two bad pairs").0.len(), 2);
+    }
+}

@@ -1,0 +1,11 @@
+//! For operators: how the integrations are.
+//!
+//! The console reads the state that the other functions leave in the table. It calls no provider: a page about an outage
+//! must not depend on what is out.
+
+pub mod config;
+pub mod handler;
+pub mod health;
+
+pub use config::Config;
+pub use handler::Handler;

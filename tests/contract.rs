@@ -1,0 +1,204 @@
+//! What several files say of the same thing, compared: template, code, watch configuration, documents, events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use ieum::api::Route;
+use ieum::config::{Env, Reader};
+use serde_yaml_ng::Value as Yaml;
+
+/// One deployed function, as its code describes itself.
+struct Function {
+    name: &'static str,
+    routes: Vec<(String, String)>,
+    /// Each variable it asks for, with its default; `None` when it is required.
+    variables: BTreeMap<String, Option<String>>,
+}
+
+fn functions() -> Vec<Function> {
+    let env = Env::from([
+        ("STAGE", "dev"),
+        ("TABLE_NAME", "t"),
+        ("IEUM_SECRET", "s"),
+        ("VERIFY_PROVIDERS", "nice,nts"),
+        ("VERIFY_STATUS_PROVIDERS", "nts"),
+        ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+    ]);
+    let asked = |read: fn(&Reader<'_>)| {
+        let reader = Reader::new(&env);
+        read(&reader);
+        reader.asked().into_iter().map(|asked| (asked.name, asked.default)).collect()
+    };
+    vec![
+        Function {
+            name: "verify",
+            routes: routes(&verify::handler::ROUTES),
+            variables: asked(|reader| drop(verify::Config::read(reader))),
+        },
+        Function {
+            name: "console",
+            routes: routes(&console::handler::ROUTES),
+            variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+    ]
+}
+
+fn routes<A>(routes: &[Route<A>]) -> Vec<(String, String)> {
+    let mut routes: Vec<_> = routes.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
+    routes.sort();
+    routes
+}
+
+fn read(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn template() -> Yaml {
+    serde_yaml_ng::from_str(&read("template.yaml")).expect("template.yaml is YAML")
+}
+
+/// The template's function whose binary is `name`.
+fn in_template(template: &Yaml, name: &str) -> Yaml {
+    let resources = template["Resources"].as_mapping().expect("resources");
+    let found = resources.values().find(|resource| resource["Metadata"]["BuildProperties"]["Binary"] == name);
+    found.unwrap_or_else(|| panic!("no function of template.yaml has the binary `{name}`")).clone()
+}
+
+#[test]
+fn the_template_has_exactly_the_routes_of_the_code() {
+    let template = template();
+    for function in functions() {
+        let events = in_template(&template, function.name)["Properties"]["Events"].clone();
+        let text = |event: &Yaml, name: &str| event["Properties"][name].as_str().unwrap_or_default().to_owned();
+        let events = events.as_mapping().expect("events").values().filter(|event| event["Type"] == "HttpApi");
+        let mut described: Vec<_> = events.map(|event| (text(event, "Method"), text(event, "Path"))).collect();
+        described.sort();
+        assert_eq!(described, function.routes, "{}", function.name);
+    }
+}
+
+#[test]
+fn cargo_lambda_watch_serves_the_routes_of_the_template() {
+    let manifest: toml::Value = toml::from_str(&read("Cargo.toml")).expect("Cargo.toml is TOML");
+    let router = manifest["workspace"]["metadata"]["lambda"]["watch"]["router"].as_table().expect("a router");
+    let watched: BTreeSet<(String, String)> = router
+        .iter()
+        .map(|(path, function)| (path.clone(), function.as_str().expect("one function per path").to_owned()))
+        .collect();
+    let described: BTreeSet<(String, String)> = functions()
+        .into_iter()
+        .flat_map(|function| function.routes.into_iter().map(move |(_, path)| (path, function.name.to_owned())))
+        .collect();
+    assert_eq!(watched, described);
+}
+
+#[test]
+fn every_functions_readme_has_exactly_the_variables_of_its_code() {
+    for function in functions() {
+        let readme = read(&format!("functions/{}/README.md", function.name));
+        let rows = readme.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+            let name = cells.next()?.strip_suffix('`')?;
+            let default = cells.next()?;
+            let is_variable = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+            is_variable.then(|| (name.to_owned(), default.trim_matches('`').to_owned()))
+        });
+        let documented: BTreeMap<String, String> = rows.collect();
+        let asked: BTreeMap<String, String> = function
+            .variables
+            .into_iter()
+            .map(|(name, default)| match default {
+                None => (name, "required".to_owned()),
+                Some(empty) if empty.is_empty() => (name, "optional".to_owned()),
+                Some(default) => (name, default),
+            })
+            .collect();
+        assert_eq!(documented, asked, "functions/{}/README.md", function.name);
+    }
+}
+
+#[test]
+fn the_template_sets_what_is_required_and_nothing_unknown() {
+    let template = template();
+    let names = |variables: &Yaml| -> BTreeSet<String> {
+        let keys = variables.as_mapping().map(|variables| variables.keys().cloned().collect::<Vec<_>>());
+        keys.unwrap_or_default().iter().filter_map(|key| key.as_str().map(str::to_owned)).collect()
+    };
+    let global = names(&template["Globals"]["Function"]["Environment"]["Variables"]);
+    for function in functions() {
+        let own = names(&in_template(&template, function.name)["Properties"]["Environment"]["Variables"]);
+        let set: BTreeSet<String> = global.union(&own).cloned().collect();
+        let known: BTreeSet<String> = function.variables.keys().cloned().collect();
+        let required = function.variables.iter().filter(|(_, default)| default.is_none());
+        let required: BTreeSet<String> = required.map(|(name, _)| name.clone()).collect();
+        assert_eq!(set.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "{}: unknown", function.name);
+        assert_eq!(required.difference(&set).collect::<Vec<_>>(), Vec::<&String>::new(), "{}: not set", function.name);
+    }
+}
+
+#[test]
+fn a_browser_may_read_every_header_that_we_send() {
+    let exposed = template()["Resources"]["Api"]["Properties"]["CorsConfiguration"]["ExposeHeaders"].clone();
+    let exposed: Vec<String> = serde_yaml_ng::from_value(exposed).expect("a list");
+    for header in ["age", "retry-after", "x-ieum-source", "x-trace-id"] {
+        assert!(exposed.iter().any(|name| name == header), "{header}");
+    }
+}
+
+#[test]
+fn there_is_one_tls_stack_in_the_lock_file() {
+    let lock = read("Cargo.lock");
+    for package in ["aws-lc-sys", "aws-lc-rs", "openssl", "openssl-sys", "native-tls"] {
+        assert!(!lock.contains(&format!("name = \"{package}\"\n")), "{package}");
+    }
+}
+
+#[test]
+fn only_the_files_that_may_do_so_read_the_environment_build_expressions_or_make_error_responses() {
+    for (needle, allowed) in [
+        ("std::env::var", &["shared/src/config.rs"][..]),
+        ("Env::of_process()", &["functions/*/src/main.rs"]),
+        (".set_condition_expression(", &["shared/src/store/dynamodb.rs"]),
+        ("#[serde(rename = \"traceId\")]", &["shared/src/error.rs"]),
+    ] {
+        for (path, text) in sources() {
+            let may = allowed.iter().any(|pattern| match pattern.split_once('*') {
+                Some((before, after)) => path.starts_with(before) && path.ends_with(after),
+                None => path == *pattern,
+            });
+            assert!(may || !text.contains(needle), "`{needle}` in {path}");
+        }
+    }
+}
+
+#[test]
+fn the_decisions_are_pure() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("shared/src/resilience")) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for impure in ["async ", ".await", "Instant", "SystemTime", "aws_sdk", "tokio", "fastrand", "SharedClock"] {
+            assert!(!code.contains(impure), "`{impure}` in {path}");
+        }
+    }
+}
+
+/// The sources of the kernel and of the functions, by path.
+fn sources() -> Vec<(String, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![root.join("shared/src"), root.join("functions")];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.ends_with("tests") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).expect("below the root").display().to_string();
+                sources.push((name, fs::read_to_string(&path).expect("text")));
+            }
+        }
+    }
+    assert!(sources.len() > 30, "the sources were found");
+    sources
+}
