@@ -137,7 +137,7 @@ impl Call {
         let mut members = serde_json::Map::new();
         for (name, value) in url::form_urlencoded::parse(self.query.as_bytes()) {
             if members.insert(name.clone().into_owned(), value.into_owned().into()).is_some() {
-                return Err(ApiError::invalid(name, BAD_FORMAT));
+                return Err(ApiError::invalid(fields::presentable(&name), BAD_FORMAT));
             }
         }
         Ok(Fields::new(members))
@@ -239,15 +239,19 @@ impl Edge {
 
     fn body(&self, body: Option<String>, base64: bool) -> Result<Bytes, ApiError> {
         let body = body.unwrap_or_default();
-        // Checked before decoding as well: base64 is a third larger than what it holds.
-        let too_large = |bytes: usize| bytes > self.max_body_bytes;
-        if too_large(if base64 { body.len() / 4 * 3 } else { body.len() }) {
-            return Err(ApiError::new(PAYLOAD_TOO_LARGE).with(Detail::field("body", TOO_LONG)));
-        }
+        let bounded = |bytes: usize| {
+            let too_large = || ApiError::new(PAYLOAD_TOO_LARGE).with(Detail::field("body", TOO_LONG));
+            if bytes > self.max_body_bytes { Err(too_large()) } else { Ok(()) }
+        };
         if !base64 {
+            bounded(body.len())?;
             return Ok(body.into());
         }
-        STANDARD.decode(body).map(Bytes::from).map_err(|_| ApiError::invalid("body", BAD_FORMAT))
+        // Before decoding, by the least that so much base64 can hold; after it, exactly.
+        bounded((body.len() / 4 * 3).saturating_sub(2))?;
+        let decoded = STANDARD.decode(body).map_err(|_| ApiError::invalid("body", BAD_FORMAT))?;
+        bounded(decoded.len())?;
+        Ok(decoded.into())
     }
 
     fn time_allowed(&self, environment_deadline_ms: u64) -> Duration {
@@ -282,13 +286,16 @@ impl Edge {
     }
 }
 
-/// The headers that are headers; what is not valid as one is ignored.
+/// The headers that are headers; what is not valid as one is ignored, and so is what is beyond counting.
 fn readable_headers(headers: Option<&HashMap<String, Option<String>>>) -> HeaderMap {
-    let readable = headers.into_iter().flatten().filter_map(|(name, value)| {
-        let value = value.as_ref()?;
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
-    });
-    readable.collect()
+    let mut readable = HeaderMap::new();
+    for (name, value) in headers.into_iter().flatten() {
+        let value = value.as_ref().and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let (Ok(name), Some(value)) = (HeaderName::from_bytes(name.as_bytes()), value) {
+            let _ = readable.try_append(name, value);
+        }
+    }
+    readable
 }
 
 /// The route for a request and its decoded parameters. A literal segment goes before a parameter.

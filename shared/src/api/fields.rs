@@ -89,13 +89,16 @@ impl Fields {
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, ApiError> {
         let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
         for name in left_over {
-            // A stranger's name comes from outside and goes back: keep it short.
-            let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-            self.issues.push(Detail::field(name, UNKNOWN));
+            self.issues.push(Detail::field(presentable(&name), UNKNOWN));
         }
         match value {
             Some(value) if self.issues.is_empty() => Ok(value),
             _ => Err(invalid(self.issues)),
         }
     }
+}
+
+/// A name that came from outside and goes back: short and without control characters.
+pub(super) fn presentable(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
 }

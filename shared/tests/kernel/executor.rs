@@ -1,0 +1,748 @@
+//! `Integration::call`, rule by rule, over the memory store and providers that follow a script.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ieum::integration::{Integration, Setback, Source};
+use ieum::policy::{Policy, Replay};
+use ieum::provider::ProviderError;
+use ieum::resilience::backoff::Backoff;
+use ieum::resilience::rate_limit::RatePolicy;
+use ieum::store::Read;
+use ieum::testing::Scripted;
+use tokio::time::{Instant, advance};
+
+use crate::support::{
+    CACHE, Called, FaultyStore, Mode, Outside, Question, Reply, World, ask, down, live, ms, once, refusal, refused,
+    reply, secs, throttled, times, told, up_to,
+};
+
+/// 10 per second, 2 at once, half a second of patience.
+fn ten_per_second() -> Option<RatePolicy> {
+    RatePolicy::new(10, secs(1), 2, ms(500))
+}
+
+/// One way to fail.
+type Fault = fn() -> Outside;
+
+fn rejected() -> Outside {
+    Err(ProviderError::Rejected { code: "E1".to_owned() })
+}
+
+/// Asks the questions `numbers` at the same time, each in its own task.
+async fn ask_at_once(
+    integration: &Arc<Integration<Question, Reply>>,
+    numbers: impl Iterator<Item = u32>,
+) -> Vec<Called> {
+    let tasks = numbers.map(|number| {
+        let integration = Arc::clone(integration);
+        tokio::spawn(async move { ask(&integration, number).await })
+    });
+    join_all(tasks.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect()
+}
+
+mod answers_that_are_remembered {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_one_is_served_with_its_age_and_without_a_call() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        advance(CACHE.fresh - ms(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Cached { age: CACHE.fresh - ms(1) })));
+        assert_eq!(provider.calls().len(), 1);
+        advance(ms(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)), "its time is over");
+        assert_eq!(provider.calls().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_one_stands_in_for_a_provider_that_is_down_until_it_is_too_old() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then(live());
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        advance(CACHE.fresh).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Stale { age: CACHE.fresh })));
+        assert_eq!(provider.calls().len(), 2, "the provider was asked first");
+        advance(CACHE.stale).await;
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(503, "provider_unavailable", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_is_remembered_briefly_and_never_served_stale() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then(Ok(reply("unknown")));
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        assert_eq!(told(&ask(&asking, 1).await), Some(("unknown", Source::Live)));
+        advance(CACHE.unknown - ms(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("unknown", Source::Cached { age: CACHE.unknown - ms(1) })));
+        advance(ms(1)).await;
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(503, "provider_unavailable", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_question_has_its_own() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(Ok(reply("one"))).then(Ok(reply("two")));
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        for (number, text) in [(1, "one"), (2, "two"), (1, "one"), (2, "two")] {
+            assert_eq!(ask(&asking, number).await.unwrap().value, reply(text));
+        }
+        assert_eq!(provider.calls().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_questions_at_the_same_time_share_one_call() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then_after(ms(300), live());
+        let asking = Arc::new(world.asking(&provider, once()).cache(world.cache()));
+        let answers = ask_at_once(&asking, [1; 32].into_iter()).await;
+        assert!(answers.iter().all(|called| told(called) == Some(("live", Source::Live))));
+        assert_eq!(provider.calls().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_questions_share_a_failure_too() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then_after(ms(300), down());
+        let asking = Arc::new(world.asking(&provider, up_to(2)).cache(world.cache()));
+        let answers = ask_at_once(&asking, [1; 32].into_iter()).await;
+        assert!(answers.iter().all(Result::is_err));
+        assert_eq!(provider.calls().len(), 2, "one call of two attempts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_leaves_hands_the_call_to_those_who_stay() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then_after(ms(500), Ok(reply("never heard")));
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        let (gone, stayed) = tokio::join!(tokio::time::timeout(ms(100), ask(&asking, 1)), ask(&asking, 1));
+        assert!(gone.is_err());
+        assert_eq!(told(&stayed), Some(("live", Source::Live)));
+    }
+}
+
+mod answers_entered_by_hand {
+    use super::*;
+
+    const LONG: Duration = secs(7 * 24 * 3_600);
+
+    async fn enter(asking: &Integration<Question, Reply>, text: &str) {
+        asking.manual_entries().unwrap().enter(&Question(1), &reply(text), "kim", LONG).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answers_when_nothing_else_does_until_it_expires() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(503, "provider_unavailable", None));
+        enter(&asking, "by hand").await;
+        advance(secs(5)).await;
+        let answer = ask(&asking, 1).await.unwrap();
+        assert_eq!((answer.source, answer.provider.as_str()), (Source::Manual { age: secs(5) }, "manual"));
+        assert_eq!(ask(&asking, 2).await.map_err(|_| ()), Err(()), "it answers no other question");
+        advance(LONG - secs(5)).await;
+        assert!(ask(&asking, 1).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_live_answer_wins_over_one() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
+        enter(&asking, "by hand").await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        advance(secs(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Cached { age: secs(1) })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newer_of_a_stale_answer_and_a_manual_one_wins() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then(live());
+        let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
+        enter(&asking, "older").await;
+        advance(secs(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        advance(CACHE.fresh).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Stale { age: CACHE.fresh })));
+        enter(&asking, "newer").await;
+        advance(secs(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("newer", Source::Manual { age: secs(1) })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_entry_leaves_a_trail() {
+        let kept = FaultyStore::new();
+        let world = World::over(kept.clone());
+        let asking = world.asking(&Scripted::new("p", down), once()).manual(world.manual());
+        enter(&asking, "first").await;
+        enter(&asking, "second").await;
+        let keys = kept.updated();
+        let kinds: Vec<&str> = keys.iter().map(|key| key.split('#').next().unwrap()).collect();
+        assert_eq!(kinds, ["audit", "manual", "audit", "manual"], "who did it is written before it is done");
+        let trail = kept.inner.read(&keys[2]).unwrap();
+        assert_eq!((trail.text("who"), trail.text("target")), (Some("kim"), Some("question 1")));
+        assert_eq!((trail.text("before"), trail.text("after")), (Some(r#""first""#), Some(r#""second""#)));
+    }
+}
+
+mod retries {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn passing_failures_are_tried_again_with_growing_delays_up_to_the_attempts() {
+        let faults: [Fault; 3] =
+            [|| Err(ProviderError::Timeout), down, || Err(ProviderError::Unreachable("refused".into()))];
+        for fault in faults {
+            let (world, provider) = (World::new(), Scripted::new("p", fault));
+            let policy = Policy { backoff: Backoff::Linear { step: ms(100), max: secs(1) }, ..up_to(4) };
+            let began = Instant::now();
+            let called = ask(&world.asking(&provider, policy), 1).await;
+            assert_eq!(refused(&called), refusal(503, "provider_unavailable", None));
+            assert_eq!(times(&provider, began), [ms(0), ms(100), ms(300), ms(600)]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_success_ends_them() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(down()).then(Err(ProviderError::Timeout));
+        assert_eq!(told(&ask(&world.asking(&provider, up_to(4)), 1).await), Some(("live", Source::Live)));
+        assert_eq!(provider.calls().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_jitter_stays_below_the_cap_of_each_attempt() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let policy = Policy { backoff: Backoff::Exponential { base: ms(100), max: ms(150) }, ..up_to(4) };
+        let began = Instant::now();
+        ask(&world.asking(&provider, policy), 1).await.unwrap_err();
+        let at = times(&provider, began);
+        let gaps: Vec<Duration> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // A timer fires at the next whole millisecond.
+        assert!(gaps[0] <= ms(101) && gaps[1] <= ms(151) && gaps[2] <= ms(151), "{gaps:?}");
+        assert_ne!(at.last(), Some(&Duration::ZERO), "three draws of nothing are no jitter");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_attempt_cannot_mend_gets_none() {
+        let faults: [(Fault, u16, &str); 4] = [
+            (rejected, 502, "provider_rejected"),
+            (|| Err(ProviderError::Unauthorized), 503, "provider_unavailable"),
+            (|| Err(ProviderError::Malformed("not JSON".into())), 503, "provider_unavailable"),
+            (|| Err(ProviderError::Unavailable { status: 501 }), 503, "provider_unavailable"),
+        ];
+        for (fault, status, code) in faults {
+            let (world, provider) = (World::new(), Scripted::new("p", fault));
+            let called = ask(&world.asking(&provider, up_to(4)), 1).await;
+            assert_eq!(refused(&called), refusal(status, code, None));
+            assert_eq!(provider.calls().len(), 1, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replaced_credentials_are_tried_at_once() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(Err(ProviderError::CredentialsReplaced));
+        let began = Instant::now();
+        assert_eq!(told(&ask(&world.asking(&provider, up_to(2)), 1).await), Some(("live", Source::Live)));
+        assert_eq!(times(&provider, began), [ms(0), ms(0)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_happened_is_repeated_only_if_that_does_no_harm() {
+        for (replay, calls) in [(Replay::Safe, 2), (Replay::WithKey, 2), (Replay::Never, 1)] {
+            let (world, provider) = (World::new(), Scripted::new("p", live));
+            provider.then(Err(ProviderError::Ambiguous("reset".into())));
+            let called = ask(&world.asking(&provider, Policy { replay, ..up_to(4) }), 1).await;
+            assert_eq!(provider.calls().len(), calls, "{replay:?}");
+            assert_eq!(called.is_ok(), replay != Replay::Never, "{replay:?}");
+        }
+    }
+}
+
+mod time {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_attempt_has_its_limit_and_the_whole_call_another() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..4 {
+            provider.then_after(secs(60), live());
+        }
+        let policy = Policy { deadline: ms(2_500), backoff: Backoff::Fixed(ms(200)), ..up_to(4) };
+        let began = Instant::now();
+        ask(&world.asking(&provider, policy), 1).await.unwrap_err();
+        assert_eq!(times(&provider, began), [ms(0), ms(1_200), ms(2_400)]);
+        assert_eq!(began.elapsed(), ms(2_500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_callers_deadline_counts_when_it_is_nearer() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then_after(secs(60), live());
+        let asking = world.asking(&provider, up_to(4));
+        let began = Instant::now();
+        assert!(asking.call(&Question(1), began + ms(300)).await.is_err());
+        assert_eq!((began.elapsed(), provider.calls().len()), (ms(300), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_delay_crosses_the_deadline() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let policy = Policy { backoff: Backoff::Fixed(secs(3)), deadline: secs(3), ..up_to(4) };
+        let began = Instant::now();
+        assert!(ask(&world.asking(&provider, policy), 1).await.is_err());
+        assert_eq!((began.elapsed(), provider.calls().len()), (Duration::ZERO, 1), "the caller is told at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_for_a_slot_crosses_the_deadline() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let asking = world.limited(&provider, once(), RatePolicy::new(1, secs(10), 1, secs(60)));
+        assert!(ask(&asking, 1).await.is_ok());
+        let began = Instant::now();
+        let called = asking.call(&Question(2), began + secs(9)).await;
+        assert_eq!(refused(&called), refusal(429, "rate_limited", Some(10)));
+        assert_eq!((began.elapsed(), provider.calls().len()), (Duration::ZERO, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_has_passed_makes_no_call() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let error = world.asking(&provider, once()).call(&Question(1), Instant::now()).await.unwrap_err();
+        assert!(matches!(error.setbacks(), [("p", Setback::OutOfTime)]));
+        assert_eq!(provider.calls().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_of_what_must_not_happen_twice_is_ambiguous() {
+        let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
+        first.then_after(secs(60), live());
+        let ways = vec![world.way(&first, None), world.way(&second, None)];
+        let asking = world.going(ways, Policy { replay: Replay::Never, ..up_to(4) });
+        let error = ask(&asking, 1).await.unwrap_err();
+        assert!(matches!(error.setbacks(), [("first", Setback::Failed(ProviderError::Ambiguous(_)))]));
+        assert_eq!((first.calls().len(), second.calls().len()), (1, 0));
+    }
+}
+
+mod failover {
+    use super::*;
+
+    fn two(
+        world: &World,
+        first: &Scripted<Reply>,
+        second: &Scripted<Reply>,
+        policy: Policy,
+    ) -> Integration<Question, Reply> {
+        world.going(vec![world.way(first, None), world.way(second, None)], policy).cache(world.cache())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn providers_are_asked_in_order_and_each_has_all_its_attempts() {
+        let (world, first, second) = (World::new(), Scripted::new("first", down), Scripted::new("second", live));
+        second.then(down());
+        let began = Instant::now();
+        let answer = ask(&two(&world, &first, &second, up_to(2)), 1).await.unwrap();
+        assert_eq!((answer.provider.as_str(), answer.source), ("second", Source::Live));
+        assert_eq!(times(&first, began), [ms(0), ms(100)]);
+        assert_eq!(times(&second, began), [ms(100), ms(200)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_else_is_asked_when_the_first_answers() {
+        let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
+        assert_eq!(ask(&two(&world, &first, &second, once()), 1).await.unwrap().provider, "first");
+        assert_eq!(second.calls().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_stand_in_answers_is_not_remembered() {
+        let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
+        first.then(down());
+        let asking = two(&world, &first, &second, once());
+        assert_eq!(ask(&asking, 1).await.unwrap().provider, "second");
+        let again = ask(&asking, 1).await.unwrap();
+        assert_eq!((again.provider.as_str(), again.source), ("first", Source::Live));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn broken_credentials_or_answers_of_the_first_are_covered_by_the_second() {
+        let faults: [Fault; 2] = [|| Err(ProviderError::Unauthorized), || Err(ProviderError::Malformed("html".into()))];
+        for fault in faults {
+            let (world, first, second) = (World::new(), Scripted::new("first", fault), Scripted::new("second", live));
+            assert_eq!(ask(&two(&world, &first, &second, up_to(4)), 1).await.unwrap().provider, "second");
+            assert_eq!(first.calls().len(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_rejection_nobody_and_nothing_stands_in() {
+        let (world, first, second) = (World::new(), Scripted::new("first", rejected), Scripted::new("second", live));
+        first.then(live());
+        let asking = two(&world, &first, &second, once()).manual(world.manual());
+        assert!(ask(&asking, 1).await.is_ok());
+        asking.manual_entries().unwrap().enter(&Question(1), &reply("by hand"), "kim", 2 * CACHE.fresh).await.unwrap();
+        advance(CACHE.fresh).await;
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(502, "provider_rejected", None));
+        assert_eq!(second.calls().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_circuit_is_skipped_without_a_call() {
+        let (world, first, second) = (World::new(), Scripted::new("first", down), Scripted::new("second", live));
+        let asking = two(&world, &first, &second, once());
+        for number in 0..9 {
+            assert_eq!(ask(&asking, number).await.unwrap().provider, "second");
+        }
+        assert_eq!((first.calls().len(), second.calls().len()), (5, 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_bucket_is_skipped_without_a_call() {
+        let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
+        let rate = RatePolicy::new(1, secs(60), 1, ms(500));
+        let asking = world.going(vec![world.way(&first, rate), world.way(&second, None)], once());
+        assert_eq!(ask(&asking, 1).await.unwrap().provider, "first");
+        assert_eq!(ask(&asking, 2).await.unwrap().provider, "second");
+        assert_eq!(first.calls().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_error_tells_what_became_of_each_and_when_the_earliest_is_back() {
+        let (world, first, second) =
+            (World::new(), Scripted::new("first", down), Scripted::new("second", || throttled(30)));
+        let asking = two(&world, &first, &second, once());
+        for number in 0..5 {
+            assert_eq!(refused(&ask(&asking, number).await), refusal(503, "provider_unavailable", Some(30)));
+        }
+        let error = ask(&asking, 9).await.unwrap_err();
+        let told: Vec<&str> = error.setbacks().iter().map(|(provider, _)| *provider).collect();
+        assert_eq!(told, ["first", "second"]);
+        assert!(error.to_string().contains("first: circuit open until 2026-11-21T03:51:00Z"), "{error}");
+    }
+}
+
+mod circuit {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn five_failures_in_a_row_stop_all_calls_for_a_minute_then_one_probe_of_many_callers_closes_it() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..5 {
+            provider.then(down());
+        }
+        provider.then_after(ms(500), live());
+        let asking = Arc::new(world.asking(&provider, once()));
+        for number in 0..5 {
+            assert_eq!(refused(&ask(&asking, number).await), refusal(503, "provider_unavailable", None));
+        }
+        for left in (1..=60).rev() {
+            assert_eq!(refused(&ask(&asking, left).await), refusal(503, "provider_unavailable", Some(left.into())));
+            advance(secs(1) - ms(1)).await;
+            assert!(ask(&asking, left).await.is_err());
+            advance(ms(1)).await;
+        }
+        assert_eq!(provider.calls().len(), 5, "nobody got through");
+        let answers = ask_at_once(&asking, 0..32).await;
+        assert_eq!(provider.calls().len(), 6, "one probe");
+        assert_eq!(answers.iter().filter(|called| called.is_ok()).count(), 1);
+        let answers = ask_at_once(&asking, 0..32).await;
+        assert!(answers.iter().all(Result::is_ok), "closed");
+        assert_eq!(provider.calls().len(), 6 + 32);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_probe_is_not_repeated_and_buys_another_minute() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..6 {
+            provider.then(down());
+        }
+        let asking = Arc::new(world.asking(&provider, up_to(4)));
+        let opened = Instant::now();
+        ask(&asking, 1).await.unwrap_err();
+        ask(&asking, 2).await.unwrap_err();
+        assert_eq!(provider.calls().len(), 5, "the sixth attempt met an open circuit");
+        advance(secs(60)).await;
+        assert!(ask(&asking, 3).await.is_err());
+        assert_eq!(provider.calls().len(), 6, "the policy would allow three retries, a probe has none");
+        let reopened = *provider.calls().last().unwrap();
+        assert!(reopened.duration_since(opened) >= secs(60));
+        advance(secs(60) - ms(1)).await;
+        assert!(ask_at_once(&asking, 0..8).await.iter().all(Result::is_err));
+        assert_eq!(provider.calls().len(), 6);
+        advance(ms(1)).await;
+        assert!(ask(&asking, 4).await.is_ok());
+        assert!(ask(&asking, 5).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_abandoned_frees_its_place_after_its_lease() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..5 {
+            provider.then(down());
+        }
+        provider.then_after(ms(900), live());
+        let asking = world.asking(&provider, once());
+        for number in 0..5 {
+            ask(&asking, number).await.unwrap_err();
+        }
+        advance(secs(60)).await;
+        assert!(tokio::time::timeout(ms(500), ask(&asking, 1)).await.is_err(), "the prober is gone");
+        advance(ms(2_499)).await;
+        assert!(ask(&asking, 2).await.is_err(), "a second of timeout and two more are not over");
+        assert_eq!(provider.calls().len(), 6);
+        advance(ms(1)).await;
+        assert!(ask(&asking, 3).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_in_between_begins_the_count_anew() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let asking = world.asking(&provider, once());
+        for _ in 0..4 {
+            for _ in 0..4 {
+                provider.then(down());
+            }
+            provider.then(live());
+        }
+        for _ in 0..4 {
+            for number in 0..4 {
+                assert!(ask(&asking, number).await.is_err());
+            }
+            assert!(ask(&asking, 9).await.is_ok());
+            advance(secs(2)).await;
+        }
+        assert_eq!(provider.calls().len(), 20, "never open");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_and_senseless_answers_open_nothing() {
+        let faults: [Fault; 3] = [
+            rejected,
+            || Err(ProviderError::Unauthorized),
+            || Err(ProviderError::Malformed("about one record only".into())),
+        ];
+        for fault in faults {
+            let (world, provider) = (World::new(), Scripted::new("p", fault));
+            let asking = world.asking(&provider, once());
+            for number in 0..20 {
+                assert!(ask(&asking, number).await.is_err());
+            }
+            assert_eq!(provider.calls().len(), 20);
+        }
+    }
+}
+
+mod rate {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_provider_is_left_alone_by_everybody_for_as_long_as_it_asked() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(throttled(30));
+        let asking = world.limited(&provider, up_to(4), ten_per_second());
+        let elsewhere = world.limited(&provider, up_to(4), ten_per_second());
+        let began = Instant::now();
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(429, "rate_limited", Some(30)), "30 s do not fit in 10");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for (after, left) in [(0, 30), (10, 20), (19, 1)] {
+            advance(secs(after)).await;
+            assert_eq!(refused(&ask(&asking, 2).await), refusal(429, "rate_limited", Some(left)));
+            assert_eq!(refused(&ask(&elsewhere, 3).await), refusal(429, "rate_limited", Some(left)));
+        }
+        assert_eq!(provider.calls().len(), 1);
+        advance(secs(1)).await;
+        assert!(ask(&elsewhere, 4).await.is_ok());
+        assert!(ask(&asking, 5).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_call_is_repeated_when_the_time_asked_for_fits_the_deadline() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(throttled(2));
+        let began = Instant::now();
+        let asking = world.limited(&provider, up_to(2), ten_per_second());
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        assert_eq!(times(&provider, began), [ms(0), secs(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_opens_nothing_however_often() {
+        let (world, provider) = (World::new(), Scripted::new("p", || throttled(1)));
+        let asking = world.limited(&provider, once(), ten_per_second());
+        for number in 0..20 {
+            assert_eq!(refused(&ask(&asking, number).await), refusal(429, "rate_limited", Some(1)));
+            advance(secs(1)).await;
+        }
+        assert_eq!(provider.calls().len(), 20);
+        assert_eq!(world.store.get("breaker#p", Read::Consistent).await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_without_a_time_means_a_second() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(Err(ProviderError::Throttled { retry_after: None }));
+        let asking = world.limited(&provider, once(), ten_per_second());
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(429, "rate_limited", Some(1)));
+        advance(ms(400)).await;
+        assert_eq!(refused(&ask(&asking, 2).await), refusal(429, "rate_limited", Some(1)), "600 ms are too long");
+        advance(ms(100)).await;
+        let began = Instant::now();
+        assert!(ask(&asking, 3).await.is_ok());
+        assert_eq!(began.elapsed(), ms(500), "half a second may be waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_leaves_at_once_then_at_the_rate_and_whoever_would_wait_too_long_is_told_when_to_return() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let asking = Arc::new(world.limited(&provider, once(), ten_per_second()));
+        let began = Instant::now();
+        let answers = ask_at_once(&asking, 0..20).await;
+        assert_eq!(times(&provider, began), [0, 0, 100, 200, 300, 400, 500].map(ms));
+        let limited: Vec<_> = answers.iter().filter_map(refused).collect();
+        assert_eq!(limited.len(), 13);
+        assert!(limited.into_iter().all(|one| Some(one) == refusal(429, "rate_limited", Some(1))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_attempt_takes_a_slot() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let policy = Policy { backoff: Backoff::Fixed(Duration::ZERO), ..up_to(4) };
+        let began = Instant::now();
+        ask(&world.limited(&provider, policy, ten_per_second()), 1).await.unwrap_err();
+        assert_eq!(times(&provider, began), [0, 0, 100, 200].map(ms));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_for_its_slot_meets_the_block_that_came_meanwhile() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then_after(ms(50), live()).then_after(ms(50), throttled(30));
+        let asking = Arc::new(world.limited(&provider, once(), ten_per_second()));
+        let answers = ask_at_once(&asking, 0..5).await;
+        assert_eq!(provider.calls().len(), 2, "three were waiting when the second was told off");
+        assert_eq!(answers.iter().filter(|called| called.is_ok()).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_block_that_came_meanwhile_is_waited_for() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(live()).then_after(ms(50), Err(ProviderError::Throttled { retry_after: Some(ms(200)) }));
+        let asking = Arc::new(world.limited(&provider, once(), ten_per_second()));
+        let began = Instant::now();
+        let answers = ask_at_once(&asking, 0..3).await;
+        assert_eq!(times(&provider, began), [0, 0, 250].map(ms), "the third had its slot at 100 ms");
+        assert_eq!(answers.iter().filter(|called| called.is_ok()).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_for_its_slot_meets_the_circuit_that_opened_meanwhile() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let asking = Arc::new(world.limited(&provider, once(), RatePolicy::new(10, secs(1), 5, secs(5))));
+        let answers = ask_at_once(&asking, 0..20).await;
+        assert!(answers.iter().all(Result::is_err));
+        assert_eq!(provider.calls().len(), 5, "the other fifteen held slots and did not use them");
+    }
+}
+
+mod environments {
+    //! Two integrations over one store are two environments of one fleet: each has its own gate and its own memory.
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn share_what_they_remember() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let [here, there] = [(); 2].map(|()| world.asking(&provider, once()).cache(world.cache()));
+        assert_eq!(told(&ask(&here, 1).await), Some(("live", Source::Live)));
+        advance(secs(3)).await;
+        assert_eq!(told(&ask(&there, 1).await), Some(("live", Source::Cached { age: secs(3) })));
+        assert_eq!(provider.calls().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn share_the_circuit_and_its_one_probe() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..5 {
+            provider.then(down());
+        }
+        provider.then_after(ms(500), live());
+        let [here, there] = [(); 2].map(|()| Arc::new(world.asking(&provider, once())));
+        for number in 0..5 {
+            ask(&here, number).await.unwrap_err();
+        }
+        assert!(ask(&there, 1).await.is_err(), "open there too");
+        assert_eq!(provider.calls().len(), 5);
+        advance(secs(60)).await;
+        let (left, right) = tokio::join!(ask_at_once(&here, 0..16), ask_at_once(&there, 0..16));
+        assert_eq!(provider.calls().len(), 6, "one probe in both");
+        assert_eq!(left.iter().chain(&right).filter(|called| called.is_ok()).count(), 1);
+        advance(ms(1_200)).await;
+        assert!(ask(&here, 2).await.is_ok() && ask(&there, 2).await.is_ok(), "closed in both within a snapshot's life");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_read_the_circuit_at_the_same_time_still_send_one_probe() {
+        let (store, provider) = (FaultyStore::new(), Scripted::new("p", live));
+        let world = World::over(store.clone());
+        for _ in 0..5 {
+            provider.then(down());
+        }
+        let [here, there] = [(); 2].map(|()| Arc::new(world.asking(&provider, once())));
+        for number in 0..5 {
+            ask(&here, number).await.unwrap_err();
+        }
+        advance(secs(60)).await;
+        store.set(Mode::Slow(ms(5)));
+        let (left, right) = tokio::join!(ask_at_once(&here, 0..16), ask_at_once(&there, 0..16));
+        assert_eq!(provider.calls().len(), 6, "all found it half-open, one claim was granted");
+        assert_eq!(left.iter().chain(&right).filter(|called| called.is_ok()).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn look_at_the_circuit_again_after_a_wait() {
+        let (world, provider, other) = (World::new(), Scripted::new("p", live), Scripted::new("p", down));
+        let here = world.limited(&provider, once(), RatePolicy::new(1, secs(3), 1, secs(5)));
+        let there = world.asking(&other, once());
+        ask(&here, 1).await.unwrap();
+        let (waited, ()) = tokio::join!(ask(&here, 2), async {
+            tokio::time::sleep(secs(1)).await;
+            for number in 0..5 {
+                ask(&there, number).await.unwrap_err();
+            }
+        });
+        assert_eq!(refused(&waited), refusal(503, "provider_unavailable", Some(58)));
+        assert_eq!(provider.calls().len(), 1, "the slot was there, the circuit was not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn count_their_failures_together_once_the_streak_is_a_second_old() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let [here, there] = [(); 2].map(|()| world.asking(&provider, once()));
+        for number in 0..4 {
+            ask(&here, number).await.unwrap_err();
+        }
+        ask(&there, 1).await.unwrap_err();
+        advance(ms(1_200)).await;
+        ask(&there, 2).await.unwrap_err();
+        assert_eq!(provider.calls().len(), 6, "five failures, but not a second of them: neither saw five itself");
+        assert!(ask(&there, 3).await.is_err());
+        advance(ms(1_200)).await;
+        assert!(ask(&here, 3).await.is_err());
+        assert_eq!(provider.calls().len(), 6, "the sixth came after a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn share_the_rate() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let [here, there] = [(); 2].map(|()| Arc::new(world.limited(&provider, once(), ten_per_second())));
+        let began = Instant::now();
+        let (left, right) = tokio::join!(ask_at_once(&here, 0..10), ask_at_once(&there, 0..10));
+        assert_eq!(times(&provider, began), [0, 0, 100, 200, 300, 400, 500].map(ms));
+        assert_eq!(left.iter().chain(&right).filter(|called| called.is_ok()).count(), 7);
+    }
+}

@@ -1,0 +1,13 @@
+//! The kernel as its users see it: through its public doors, over real time that is paused or real sockets on loopback.
+//!
+//! One binary, so that the AWS SDK and the embedded DynamoDB are linked once. Read `executor` first.
+
+#![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+mod batch;
+mod dynamodb;
+mod edge;
+mod executor;
+mod http;
+mod store_outage;
+mod support;
