@@ -1,5 +1,7 @@
 //! What several files say of the same thing, compared: template, code, watch configuration, documents, events.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -102,7 +104,8 @@ fn every_functions_readme_has_exactly_the_variables_of_its_code() {
             let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
             let name = cells.next()?.strip_suffix('`')?;
             let default = cells.next()?;
-            let is_variable = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+            let is_variable =
+                name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
             is_variable.then(|| (name.to_owned(), default.trim_matches('`').to_owned()))
         });
         let documented: BTreeMap<String, String> = rows.collect();

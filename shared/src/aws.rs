@@ -14,7 +14,7 @@ use crate::http::HttpClient;
 use crate::store::DynamoStore;
 
 /// How long an AWS call may take in all. The kernel's state has a shorter limit of its own.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where AWS clients come from.
 #[derive(Clone, Debug)]

@@ -253,10 +253,10 @@ impl HttpClient {
     }
 }
 
-/// As the AWS SDK's client. The SDK's connection settings are honoured as one limit on waiting for the response.
+/// As the AWS SDK's client. Its limit on reading is honoured; connecting has ours, and the whole operation the SDK's own.
 impl SdkHttpClient for HttpClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        let limit = settings.read_timeout().or(settings.connect_timeout());
+        let limit = settings.read_timeout();
         SharedHttpConnector::new(SdkConnector { client: self.inner.clone(), limit })
     }
 

@@ -65,13 +65,14 @@ impl Policy {
         if !worth_repeating || attempt >= self.attempts {
             return NextStep::FailOver;
         }
-        let delay = match error {
-            ProviderError::CredentialsReplaced => Duration::ZERO,
+        let backoff = self.backoff.delay(attempt, random);
+        let delay = if let ProviderError::CredentialsReplaced = error {
+            Duration::ZERO
+        } else if let ProviderError::Throttled { retry_after: Some(floor) } = error {
             // What the provider asks for is a floor, not a suggestion.
-            ProviderError::Throttled { retry_after } => {
-                retry_after.unwrap_or_default().max(self.backoff.delay(attempt, random))
-            }
-            _ => self.backoff.delay(attempt, random),
+            backoff.max(*floor)
+        } else {
+            backoff
         };
         // No sleep crosses the deadline: whoever would wake up with no time left had better answer now.
         if delay >= left { NextStep::FailOver } else { NextStep::RetryAfter(delay) }

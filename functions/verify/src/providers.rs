@@ -1,6 +1,6 @@
 //! Who answers: the providers of each operation, in order, each behind its gate.
 //!
-//! A new provider is one file below, one variant of [`Client`], one event in `events/` and one line in the README.
+//! A new provider is one file below, one variant of `Client`, one event in `events/` and one line in the README.
 
 use std::sync::Arc;
 

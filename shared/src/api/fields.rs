@@ -66,10 +66,7 @@ impl Fields {
             Some(Value::Array(items)) if items.is_empty() => self.note(name, MISSING),
             Some(Value::Array(items)) if items.len() > max => self.note(name, TOO_LONG),
             Some(Value::Array(items)) => {
-                let texts = items.into_iter().map(|item| match item {
-                    Value::String(text) => Some(text),
-                    _ => None,
-                });
+                let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
                 texts.collect::<Option<Vec<_>>>().or_else(|| self.note(name, BAD_FORMAT))
             }
             Some(_) => self.note(name, BAD_FORMAT),

@@ -292,10 +292,10 @@ mod tests {
 
         /// A failure and what the gate does about it.
         fn fail(&self, epoch: i64, in_a_row: u32) {
-            if self.apply(&Circuit::fail("p", epoch, self.now)) {
-                if let Some(cause) = self.circuit().should_open(&self.policy, in_a_row, self.now) {
-                    assert!(self.apply(&Circuit::open("p", epoch, cause, &self.policy, self.now)));
-                }
+            if self.apply(&Circuit::fail("p", epoch, self.now))
+                && let Some(cause) = self.circuit().should_open(&self.policy, in_a_row, self.now)
+            {
+                assert!(self.apply(&Circuit::open("p", epoch, cause, &self.policy, self.now)));
             }
         }
 

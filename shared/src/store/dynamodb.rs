@@ -101,17 +101,12 @@ impl Store for DynamoStore {
             .await;
         match answer {
             Ok(answer) => Ok(Outcome::Applied(item_from(answer.attributes.unwrap_or_default())?)),
-            Err(SdkError::ServiceError(context))
-                if matches!(context.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
-            {
-                match context.into_err() {
-                    UpdateItemError::ConditionalCheckFailedException(refusal) => {
-                        Ok(Outcome::Refused(refusal.item.map(item_from).transpose()?))
-                    }
-                    other => Err(StoreError::Refused(Box::new(other))),
+            Err(error) => {
+                if let Some(UpdateItemError::ConditionalCheckFailedException(refusal)) = error.as_service_error() {
+                    return Ok(Outcome::Refused(refusal.item.clone().map(item_from).transpose()?));
                 }
+                Err(classify(error))
             }
-            Err(error) => Err(classify(error)),
         }
     }
 }
@@ -208,12 +203,13 @@ fn item_from(mut attributes: HashMap<String, AttributeValue>) -> Result<Item, St
     attributes.remove(PARTITION_KEY);
     let mut item = Item::default();
     for (name, attribute) in attributes {
-        let value = match attribute {
-            AttributeValue::S(text) => Value::Text(text),
-            AttributeValue::N(digits) => Value::Number(
-                digits.parse().map_err(|_| StoreError::Unreadable(format!("`{name}` is not a whole number")))?,
-            ),
-            _ => return Err(StoreError::Unreadable(format!("`{name}` is neither text nor number"))),
+        let value = if let AttributeValue::S(text) = attribute {
+            Value::Text(text)
+        } else if let AttributeValue::N(digits) = attribute {
+            let number = digits.parse();
+            Value::Number(number.map_err(|_| StoreError::Unreadable(format!("`{name}` is not a whole number")))?)
+        } else {
+            return Err(StoreError::Unreadable(format!("`{name}` is neither text nor number")));
         };
         item.0.insert(name, value);
     }

@@ -228,10 +228,11 @@ fn spaced_number(text: &str) -> (&str, &str) {
 }
 
 fn shown_word(word: &str) -> String {
-    if let Some((local, domain)) = word.split_once('@') {
-        if !local.is_empty() && domain.contains('.') {
-            return format!("***@{domain}");
-        }
+    if let Some((local, domain)) = word.split_once('@')
+        && !local.is_empty()
+        && domain.contains('.')
+    {
+        return format!("***@{domain}");
     }
     if let Some(mask) = personal_number(word) {
         return mask.to_owned();
@@ -294,7 +295,7 @@ fn looks_like_a_key(word: &str) -> bool {
     let no_words = digits >= 4 && upper + lower >= 4 && !core.contains('/');
     // Times, addresses and dotted names have digits too, but short parts.
     let longest = core.split(['-', '.', ':', '/', '_']).map(str::len).max().unwrap_or(0);
-    (all_hex && longest >= 12) || ((three_kinds || no_words) && longest >= 12) || core.starts_with("eyJ")
+    core.starts_with("eyJ") || longest >= 12 && (all_hex || three_kinds || no_words)
 }
 
 #[cfg(test)]

@@ -43,7 +43,10 @@ impl SecretShape for NtsSecret {
 
 /// The client.
 #[derive(Clone, Debug)]
-pub struct Nts {
+pub struct Nts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     base_url: Url,
     http: HttpClient,
     secret: Arc<Secret<NtsSecret>>,
@@ -58,20 +61,20 @@ struct Envelope {
 impl Nts {
     /// A client of the service at `base_url`.
     pub fn new(base_url: Url, http: HttpClient, secret: Arc<Secret<NtsSecret>>) -> Self {
-        Self { base_url, http, secret }
+        Self(Arc::new(Inner { base_url, http, secret }))
     }
 
     async fn ask(&self, endpoint: &str, body: &Value) -> Result<Vec<Value>, ProviderError> {
-        let secret = self.secret.current().await;
+        let secret = self.0.secret.current().await;
         let key = secret.service_key.expose_secret();
         // The decoded form never holds a percent sign; the encoded one is brought back to it.
         let key = percent_decoded(key);
-        let mut url = Url::parse(&format!("{}/{endpoint}", self.base_url.as_str().trim_end_matches('/')))
+        let mut url = Url::parse(&format!("{}/{endpoint}", self.0.base_url.as_str().trim_end_matches('/')))
             .map_err(|error| ProviderError::Malformed(Box::new(error)))?;
         url.query_pairs_mut().append_pair("serviceKey", &key).append_pair("returnType", "JSON");
-        let answer = self.http.exchange(Outgoing::post_json(url, body, Replay::Safe)?).await?;
+        let answer = self.0.http.exchange(Outgoing::post_json(url, body, Replay::Safe)?).await?;
         match rows(&answer) {
-            Err(ProviderError::Unauthorized) if self.secret.refused(&secret).await => {
+            Err(ProviderError::Unauthorized) if self.0.secret.refused(&secret).await => {
                 Err(ProviderError::CredentialsReplaced)
             }
             outcome => outcome,
@@ -220,7 +223,7 @@ impl Probe for Nts {
     }
 
     async fn probe(&self) -> Result<(), ProviderError> {
-        self.http.reach(&self.base_url).await
+        self.0.http.reach(&self.0.base_url).await
     }
 }
 

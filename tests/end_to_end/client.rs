@@ -1,0 +1,183 @@
+//! What a user of the system has in hand: an HTTP client, a key, and the sandbox's switches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+/// A client of the front door, the sandbox and the local AWS.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: HttpClient<HttpConnector, Full<bytes::Bytes>>,
+    url: String,
+    sandbox: String,
+    aws: String,
+    key: String,
+    /// What the sandbox had counted when the check began.
+    before: Arc<Mutex<BTreeMap<&'static str, Value>>>,
+}
+
+/// A response, read.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) text: String,
+    pub(crate) body: Value,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap_or("no error")
+    }
+
+    pub(crate) fn source(&self) -> Option<&str> {
+        self.header("x-ieum-source")
+    }
+}
+
+impl Client {
+    pub(crate) fn new(url: &str, sandbox: &str, aws: &str, key: &str) -> Self {
+        let http = HttpClient::builder(TokioExecutor::new()).build_http();
+        Self {
+            http,
+            url: url.into(),
+            sandbox: sandbox.into(),
+            aws: aws.into(),
+            key: key.into(),
+            before: Arc::default(),
+        }
+    }
+
+    /// A request to the front door as the caller who may do everything.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Response {
+        let key = self.key.clone();
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.raw(method, path, &[("x-api-key", &key), ("content-type", "application/json")], body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.send("GET", path, None).await
+    }
+
+    pub(crate) async fn company(&self, number: &str) -> Response {
+        self.get(&format!("/v1/companies/{number}")).await
+    }
+
+    /// A request to the front door with exactly these headers.
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> Response {
+        self.exchange(method, &format!("{}{path}", self.url), headers, body.into()).await
+    }
+
+    async fn exchange(&self, method: &str, url: &str, headers: &[(&str, &str)], body: bytes::Bytes) -> Response {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.http.request(request.body(Full::new(body)).unwrap()).await;
+        let response = response.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
+        let headers = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Response { status: head.status.as_u16(), headers: headers.collect(), text, body }
+    }
+
+    /// Turns one of the sandbox's switches.
+    pub(crate) async fn sandbox(&self, provider: &str, switch: Value) {
+        let url = format!("{}/_sandbox/{provider}", self.sandbox);
+        let headers = [("content-type", "application/json")];
+        let response = self.exchange("POST", &url, &headers, switch.to_string().into()).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+    }
+
+    /// What the sandbox has counted.
+    async fn counted(&self, provider: &str) -> Value {
+        let url = format!("{}/_sandbox/{provider}", self.sandbox);
+        self.exchange("GET", &url, &[], bytes::Bytes::new()).await.body
+    }
+
+    /// Data calls that reached a provider since the check began.
+    pub(crate) async fn calls(&self, provider: &str) -> usize {
+        self.call_times(provider).await.len()
+    }
+
+    /// When they did, in milliseconds since the epoch, in order.
+    pub(crate) async fn call_times(&self, provider: &str) -> Vec<i64> {
+        let earlier = self.before.lock().unwrap().get(provider).map_or(0, |before| times(before).len());
+        let mut times = times(&self.counted(provider).await).split_off(earlier);
+        times.sort_unstable();
+        times
+    }
+
+    /// Back to providers that work. Their tokens stay valid: to revoke them would make every environment ask twice.
+    pub(crate) async fn reset_sandbox(&self) {
+        for provider in ["nice", "nts"] {
+            self.sandbox(provider, json!({"mode": "ok"})).await;
+            let counted = self.counted(provider).await;
+            self.before.lock().unwrap().insert(provider, counted);
+        }
+    }
+
+    /// The keys of the items in the table that begin with `prefix`.
+    pub(crate) async fn keys(&self, table: &str, prefix: &str) -> Vec<String> {
+        let headers = [
+            ("content-type", "application/x-amz-json-1.0"),
+            ("x-amz-target", "DynamoDB_20120810.Scan"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+            ),
+        ];
+        let body = json!({"TableName": table}).to_string();
+        let answer = self.exchange("POST", &self.aws, &headers, body.into()).await;
+        let items = answer.body["Items"].as_array().unwrap_or_else(|| panic!("{}", answer.text)).clone();
+        let keys = items.iter().filter_map(|item| item["pk"]["S"].as_str().map(str::to_owned));
+        keys.filter(|key| key.starts_with(prefix)).collect()
+    }
+}
+
+fn times(counted: &Value) -> Vec<i64> {
+    counted["call_times_ms"].as_array().unwrap().iter().filter_map(Value::as_i64).collect()
+}
+
+/// Asks until the answer is there, for at most twenty seconds: the deployed system has its own clock.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what}: not within twenty seconds");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Sends all at once and waits for all.
+pub(crate) async fn at_once<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    answers
+}

@@ -1,0 +1,165 @@
+//! The deployed local system, as its users see it: through the front door to the built functions, with state in the
+//! table and the providers in the sandbox.
+//!
+//! The system is started once, by the code of `cargo up`, and the checks run one after another, each from a clean
+//! sandbox. A name on the command line runs the checks whose names contain it.
+
+#![expect(clippy::print_stdout, reason = "a test runner reports to its user")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed check")]
+
+mod client;
+mod front_door;
+mod operators;
+mod verify;
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use client::Client;
+use xtask::up::{Options, System};
+
+/// Short enough to be waited for, long enough to be told apart.
+const FRESH: Duration = Duration::from_secs(6);
+const OPEN: Duration = Duration::from_secs(10);
+
+/// How old an environment's reading of a circuit may be: 1 s and a fifth, and some scheduling.
+const SNAPSHOT: Duration = Duration::from_millis(1_500);
+
+/// One check: its name and what it does.
+type Check = (&'static str, fn(&mut Stage) -> futures::Boxed<'_>);
+
+/// Short names for boxed futures.
+mod futures {
+    use std::pin::Pin;
+
+    pub(crate) type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+}
+
+/// The running system and a client of it.
+pub(crate) struct Stage {
+    pub(crate) system: System,
+    pub(crate) client: Client,
+    next_number: u32,
+}
+
+impl Stage {
+    /// A business number that no other check uses.
+    pub(crate) fn unused_number(&mut self) -> String {
+        self.next_number += 1;
+        let nine = format!("3018{:05}", self.next_number);
+        (0..10)
+            .map(|check| format!("{nine}{check}"))
+            .find(|number| ::verify::company::BusinessNumber::parse(number).is_ok())
+            .unwrap()
+    }
+}
+
+/// Makes a table of checks.
+macro_rules! checks {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        [$((stringify!($name), (|stage| Box::pin($module::$name(stage))) as fn(&mut Stage) -> futures::Boxed<'_>)),*]
+    };
+}
+
+const CHECKS: [Check; 17] = checks![
+    verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
+    verify::an_outage_is_bridged_with_the_stale_answer,
+    verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
+    verify::five_failures_in_a_row_silence_the_fleet_until_one_probe,
+    verify::throttling_is_obeyed_and_opens_nothing,
+    verify::a_burst_waits_and_is_then_told_when_to_return,
+    verify::representatives_names_and_statuses_are_answered,
+    verify::bad_input_costs_no_provider_call,
+    verify::environments_share_what_one_of_them_learned,
+    verify::killing_an_environment_loses_nothing,
+    front_door::bodies_and_headers_have_the_limits_of_api_gateway,
+    front_door::browsers_of_allowed_origins_are_let_in,
+    front_door::paths_arrive_as_they_were_sent,
+    front_door::unknown_routes_and_methods_are_refused_in_the_error_format,
+    operators::health_follows_an_outage_without_a_provider_call,
+    operators::each_call_is_logged_without_a_secret,
+    operators::a_broken_resource_is_named_and_leaves_nothing_behind,
+];
+
+fn main() -> ExitCode {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let chosen: Vec<Check> = CHECKS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    if std::env::args().any(|argument| argument == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let failed = runtime.block_on(run(&chosen));
+    let outcome = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {outcome}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out",
+        chosen.len() - failed
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run(checks: &[Check]) -> usize {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    build(root);
+    let mut options = Options::for_tests(root);
+    options.build = false;
+    for setting in [
+        format!("VERIFY_CACHE_TTL_SECONDS={}", FRESH.as_secs()),
+        format!("VERIFY_BREAKER_OPEN_SECONDS={}", OPEN.as_secs()),
+        "VERIFY_BACKOFF_BASE_MS=1".to_owned(),
+        "VERIFY_TIMEOUT_MS=5000".to_owned(),
+        "NICE_RATE_PER_PERIOD=10".to_owned(),
+        "NICE_RATE_BURST=10".to_owned(),
+        "NICE_RATE_MAX_WAIT_MS=1000".to_owned(),
+    ] {
+        options.set(&setting).unwrap();
+    }
+    let began = Instant::now();
+    let system = match System::start(options).await {
+        Ok(system) => system,
+        Err(error) => {
+            println!("the system did not start: {}", ieum::error::chain(&error));
+            return checks.len();
+        }
+    };
+    println!("\nrunning {} tests on {} (up in {:.1} s)", checks.len(), system.url(), began.elapsed().as_secs_f64());
+    let client = Client::new(system.url(), system.sandbox_url(), system.aws_url(), system.api_key());
+    let mut stage = Stage { system, client, next_number: 0 };
+    let mut failed = 0;
+    for (name, check) in checks {
+        stage.client.reset_sandbox().await;
+        let outcome = ::futures_util::FutureExt::catch_unwind(AssertUnwindSafe(check(&mut stage))).await;
+        println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        if outcome.is_err() {
+            failed += 1;
+            // What a failed check has left behind must not fail the next one.
+            verify::recover(&mut stage).await;
+        }
+    }
+    stage.system.stop().await;
+    failed
+}
+
+/// Brings the functions up to date. Under `cargo test --workspace` they are already, and this takes a moment; with the
+/// same selection of packages as there, nothing is ever built twice.
+fn build(root: &Path) {
+    let of_this_run =
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "CARGO_TARGET_TMPDIR"];
+    let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        if of_this_run.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command.args(["test", "-q", "--workspace", "--no-run"]).current_dir(root).stdin(Stdio::null());
+    command.env_remove("LD_LIBRARY_PATH");
+    assert!(command.status().unwrap().success(), "the functions do not build");
+}
+
+/// The path of a file below `events/`.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}

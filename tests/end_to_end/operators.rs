@@ -1,0 +1,62 @@
+//! What operators see: health, logs, and a deployment that fails.
+
+use serde_json::json;
+use xtask::up::{Options, System};
+
+use super::client::eventually;
+use super::{Stage, repository};
+
+pub(crate) async fn health_follows_an_outage_without_a_provider_call(stage: &mut Stage) {
+    let client = stage.client.clone();
+    let answer = client.raw("GET", "/v1/health", &[], "").await;
+    assert_eq!((answer.status, &answer.body["status"]), (200, &json!("healthy")), "{}", answer.text);
+    client.sandbox("nice", json!({"mode": "status", "status": 500})).await;
+    let number = stage.unused_number();
+    eventually("the outage shows", async || {
+        client.company(&number).await;
+        let answer = client.raw("GET", "/v1/health/verify", &[], "").await;
+        (answer.body["providers"][0]["reason"] == "circuit_open").then_some(())
+    })
+    .await;
+    let answer = client.raw("GET", "/v1/health", &[], "").await;
+    assert_eq!((answer.status, &answer.body["integrations"]["verify"]["status"]), (200, &json!("degraded")));
+    client.reset_sandbox().await;
+    assert_eq!(client.calls("nice").await, 0);
+    client.raw("GET", "/v1/health", &[], "").await;
+    assert_eq!(client.calls("nice").await, 0, "health asks the table, not the providers");
+    eventually("health returns", async || {
+        client.company(&number).await;
+        let answer = client.raw("GET", "/v1/health", &[], "").await;
+        (answer.body["status"] == "healthy").then_some(())
+    })
+    .await;
+}
+
+pub(crate) async fn each_call_is_logged_without_a_secret(stage: &mut Stage) {
+    let number = stage.unused_number();
+    let answer = stage.client.company(&number).await;
+    let trace = answer.header("x-trace-id").unwrap().to_owned();
+    let lines = eventually("the call is logged", async || {
+        let lines = stage.system.function_logs("VerifyFunction").await.unwrap();
+        lines.iter().any(|line| line.contains(&trace) && line.contains("api_call")).then_some(lines)
+    })
+    .await;
+    let text = lines.join("\n");
+    for secret in [stage.system.api_key(), "sandbox-app-secret", "sandbox-app-key", "NICE-INTERNAL-DETAIL"] {
+        assert!(!text.contains(secret), "`{secret}` in the log");
+    }
+}
+
+pub(crate) async fn a_broken_resource_is_named_and_leaves_nothing_behind(_: &mut Stage) {
+    let root = repository();
+    let template = std::fs::read_to_string(root.join("template.yaml")).unwrap();
+    let broken = std::env::temp_dir().join(format!("ieum-broken-{}.yaml", std::process::id()));
+    std::fs::write(&broken, template.replace("!Ref NtsSecret\n      Policies", "!Ref NobodysSecret\n      Policies"))
+        .unwrap();
+    let mut options = Options::for_tests(&root);
+    (options.build, options.template) = (false, broken.clone());
+    let error = System::start(options).await.err().map(|error| ieum::error::chain(&error));
+    std::fs::remove_file(broken).unwrap();
+    let error = error.expect("a template that refers to nothing does not deploy");
+    assert!(error.contains("NobodysSecret") && error.contains("VerifyFunction"), "{error}");
+}
