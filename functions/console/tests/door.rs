@@ -1,5 +1,7 @@
 //! `console` through its own door, over a store that other functions have written to.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

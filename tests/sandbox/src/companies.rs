@@ -386,7 +386,6 @@ impl Dice {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use std::collections::HashSet;
 

@@ -1,5 +1,7 @@
 //! A `verify` with the sandbox behind it, for tests.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
