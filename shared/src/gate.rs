@@ -163,17 +163,26 @@ impl Gate {
 
     /// Waits for a slot and takes it.
     async fn slot(&self, deadline: Instant) -> Result<(), Refusal> {
-        let Some(rate) = self.rate else { return Ok(()) };
+        let Some(rate) = self.rate else {
+            let blocked = self.blocked();
+            return if blocked.is_zero() { Ok(()) } else { Err(self.limited(blocked)) };
+        };
         let patience = Instant::now() + rate.max_wait.min(deadline.saturating_duration_since(Instant::now()));
         let wait = self.take(&rate, patience).await?;
         tokio::time::sleep(wait).await;
         // Somebody may have been told to stay away while this call waited for its turn.
-        let blocked = self.seen().bucket.blocked_until.map_or(Duration::ZERO, |until| until.since(self.clock.now()));
+        let blocked = self.blocked();
         if Instant::now() + blocked > patience && !blocked.is_zero() {
             return Err(self.limited(blocked));
         }
         tokio::time::sleep(blocked).await;
         Ok(())
+    }
+
+    /// For how long the provider has asked everybody to stay away, as far as this environment knows.
+    fn blocked(&self) -> Duration {
+        let until = self.seen().bucket.blocked_until;
+        until.map_or(Duration::ZERO, |until| until.since(self.clock.now()))
     }
 
     /// Takes a slot and says how far away it is.

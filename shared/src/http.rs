@@ -36,6 +36,9 @@ use crate::telemetry::redact;
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a connection may take with TLS, where nobody else bounds it.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Idle connections are dropped before the usual 60 s of a load balancer would drop them under us.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
@@ -248,8 +251,11 @@ impl HttpClient {
     /// [`ProviderError::Unreachable`].
     pub async fn reach(&self, url: &Url) -> Result<(), ProviderError> {
         let uri = url.as_str().parse().map_err(|error| ProviderError::Malformed(Box::new(error)))?;
-        let connected = tower_service::Service::<http::Uri>::call(&mut self.connector.clone(), uri).await;
-        connected.map(drop).map_err(ProviderError::Unreachable)
+        let connecting = tower_service::Service::<http::Uri>::call(&mut self.connector.clone(), uri);
+        match tokio::time::timeout(REACH_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map(drop).map_err(ProviderError::Unreachable),
+            Err(elapsed) => Err(ProviderError::Unreachable(Box::new(elapsed))),
+        }
     }
 }
 

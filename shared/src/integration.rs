@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::answers::{AnswerCache, ManualEntries, ManualEntry, Request, Response};
 use crate::clock::{SharedClock, Timestamp, millis};
@@ -25,6 +25,9 @@ use crate::policy::{NextStep, Policy, Replay};
 use crate::provider::{Health, Provider, ProviderError};
 use crate::resilience::cache::{Entry, Worth};
 use crate::single_flight::SingleFlight;
+
+/// What falling back may take when the providers have used up the time: reads of our own state, which are bounded.
+const FALLBACK_TIME: Duration = Duration::from_millis(250);
 
 mod batch;
 
@@ -281,24 +284,21 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         if let Some(entry) = cache.in_memory(&key).filter(|entry| entry.worth(now) == Worth::Fresh) {
             return Ok(Answer::remembered(entry, Worth::Fresh, now));
         }
-        let trip = async {
+        let fetch = async {
             // The circuit is read in the same wait as the cache: a miss needs both, and one trip is enough for that.
             let keys = [key.clone()];
             let ((), mut found) = tokio::join!(self.refresh(), cache.in_store(&keys));
-            let entry = found.pop().flatten();
             let now = self.clock.now();
-            match entry.as_ref().map(|entry| entry.worth(now)) {
-                Some(Worth::Fresh) => entry.map(|entry| Answer::remembered(entry, Worth::Fresh, now)).ok_or(None),
-                Some(Worth::Stale | Worth::Void) | None => Err(entry),
+            match found.pop().flatten() {
+                Some(entry) if entry.worth(now) == Worth::Fresh => Ok(Answer::remembered(entry, Worth::Fresh, now)),
+                stale => self.fetch(request, Some(&key), stale, deadline).await,
             }
         };
-        let fetch = async {
-            match trip.await {
-                Ok(answer) => Ok(answer),
-                Err(stale) => self.fetch(request, Some(&key), stale, deadline).await,
-            }
-        };
-        self.flights.share(&key, fetch).await
+        // Whoever shares another caller's trip still goes by its own deadline.
+        match timeout_at(deadline + FALLBACK_TIME, self.flights.share(&key, fetch)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Arc::new(CallError { setbacks: Vec::new(), at: self.clock.now() })),
+        }
     }
 
     async fn fetch(
@@ -407,7 +407,12 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                 Replay::Never => ProviderError::Ambiguous(Box::new(elapsed)),
             }),
         };
-        let health = outcome.as_ref().map_or_else(ProviderError::health, |_| Health::Alive);
+        let health = match &outcome {
+            Ok(_) => Health::Alive,
+            // A caller in a hurry is not a provider that is down.
+            Err(ProviderError::Timeout) if limit < self.policy.timeout / 2 => Health::Unclear,
+            Err(error) => error.health(),
+        };
         way.gate.record(permit, health).await;
         if let Err(ProviderError::Throttled { retry_after }) = &outcome {
             way.gate.block(*retry_after).await;

@@ -124,6 +124,11 @@ pub fn subscriber(
 pub fn init(level: LevelSwitch, always: &[(&'static str, String)], clock: SharedClock) {
     // A second call can only come from a test that starts a function twice in one process.
     let _ = tracing::subscriber::set_global_default(subscriber(level, always, Box::new(std::io::stdout()), clock));
+    // The default hook prints a panic's words, which nobody has redacted. The place is what is needed.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(target: "ieum::panic", place, "panic");
+    }));
 }
 
 struct JsonLines {
