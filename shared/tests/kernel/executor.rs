@@ -319,6 +319,36 @@ mod time {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn callers_in_a_hurry_do_not_open_the_circuit() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..10 {
+            provider.then_after(ms(600), live());
+        }
+        let asking = world.asking(&provider, once());
+        for _ in 0..10 {
+            assert!(asking.call(&Question(1), Instant::now() + ms(400)).await.is_err());
+        }
+        assert!(ask(&asking, 1).await.is_ok());
+        assert_eq!(provider.calls().len(), 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_shares_a_trip_goes_by_its_own_deadline() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then_after(ms(900), live());
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        let began = Instant::now();
+        let hurried = async {
+            tokio::task::yield_now().await;
+            let called = asking.call(&Question(1), began + ms(100)).await;
+            (called.is_err(), began.elapsed() < ms(400))
+        };
+        let (patient, hurried) = tokio::join!(ask(&asking, 1), hurried);
+        assert!(patient.is_ok());
+        assert_eq!((hurried, provider.calls().len()), ((true, true), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_timeout_of_what_must_not_happen_twice_is_ambiguous() {
         let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
         first.then_after(secs(60), live());
@@ -581,6 +611,18 @@ mod rate {
         }
         assert_eq!(provider.calls().len(), 20);
         assert_eq!(world.store.get("breaker#p", Read::Consistent).await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_without_a_limit_of_ours_is_left_alone_when_it_asks_for_it() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(throttled(30));
+        let asking = world.asking(&provider, once());
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(429, "rate_limited", Some(30)));
+        assert_eq!(refused(&ask(&asking, 2).await), refusal(429, "rate_limited", Some(30)));
+        assert_eq!(provider.calls().len(), 1);
+        advance(secs(30)).await;
+        assert!(ask(&asking, 3).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
