@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed check")]
 
 mod client;
+mod command;
 mod front_door;
 mod operators;
 mod verify;
@@ -63,7 +64,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 17] = checks![
+const CHECKS: [Check; 19] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -81,6 +82,8 @@ const CHECKS: [Check; 17] = checks![
     operators::health_follows_an_outage_without_a_provider_call,
     operators::each_call_is_logged_without_a_secret,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
+    command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
+    command::a_crash_of_the_command_takes_its_children_along,
 ];
 
 fn main() -> ExitCode {
@@ -159,7 +162,13 @@ fn build(root: &Path) {
     assert!(command.status().unwrap().success(), "the functions do not build");
 }
 
-/// The path of a file below `events/`.
+/// The folder of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A binary of the workspace: cargo puts it one folder above this test's own.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent().and_then(Path::parent).unwrap().join(name)
 }

@@ -1,0 +1,85 @@
+//! `cargo up` as a process, on ports of its own beside the system that runs already: what it leaves behind when it ends.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::client::{Client, eventually};
+use super::{Stage, binary, repository};
+
+/// A second instance, and where it listens.
+struct Second {
+    process: Child,
+    ports: [u16; 3],
+    key: String,
+}
+
+impl Second {
+    async fn start() -> Self {
+        // Held together, so that they differ; free again when the instance asks for them.
+        let held = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        drop(held);
+        let mut process = Command::new(binary("xtask"))
+            .args(["up", "--no-build"])
+            .envs(
+                ["IEUM_PORT", "IEUM_AWS_PORT", "IEUM_SANDBOX_PORT"].into_iter().zip(ports.map(|port| port.to_string())),
+            )
+            .current_dir(repository())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let ready = async {
+            let mut said = String::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if let Some(key) = line.strip_prefix("api key: ") {
+                    assert!(said.contains(&format!("ready http://127.0.0.1:{}", ports[0])), "{said}");
+                    return key.to_owned();
+                }
+                said.push_str(&line);
+            }
+            panic!("it ended before it was ready: {said}");
+        };
+        let key = timeout(Duration::from_secs(60), ready).await.expect("ready within a minute");
+        Self { process, ports, key }
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
+    }
+
+    async fn nothing_listens(&self) {
+        eventually("its ports are free", async || {
+            let open = |port: &u16| TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], *port))).is_ok();
+            (!self.ports.iter().any(open)).then_some(())
+        })
+        .await;
+    }
+}
+
+pub(crate) async fn a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing(stage: &mut Stage) {
+    let mut second = Second::start().await;
+    let url = |port: usize| format!("http://127.0.0.1:{}", second.ports[port]);
+    let client = Client::new(&url(0), &url(2), &url(1), &second.key);
+    assert_eq!(client.company("1234567891").await.status, 200);
+    assert_eq!(stage.client.raw("GET", "/v1/health", &[], "").await.status, 200, "the first is not disturbed");
+    second.signal("-TERM").await;
+    let status = timeout(Duration::from_secs(20), second.process.wait()).await.expect("it ends").unwrap();
+    assert!(status.success(), "{status}");
+    second.nothing_listens().await;
+}
+
+pub(crate) async fn a_crash_of_the_command_takes_its_children_along(_: &mut Stage) {
+    let mut second = Second::start().await;
+    second.signal("-KILL").await;
+    assert!(!second.process.wait().await.unwrap().success());
+    second.nothing_listens().await;
+}
