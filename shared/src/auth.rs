@@ -284,6 +284,10 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_233_000_000);
     const HS_SECRET: &[u8] = b"a shared secret of at least 32 bytes!";
 
+    /// The public half of a key made for this test; the private half signed [`RS_TOKEN`] and is gone.
+    const RS_MODULUS: &str = "q9G78pvHioIlfKrjdIcq8rbP3nbk-TbeeedqElvaQ5brvJiWGSFqatYMKd9tFCw8ZZc6D9BHCIQBNXuXPwqRKSHbDZaaXNWg61rZM5nj4lbswHX3XRp4VJUVmqZKpHb2IGXMWtrayUsqHt9uCDCVxpRrWUwqf_N0sykGwBWl0_OHgHHznj3Eb6I8fyWU18O471xJ039kAFeGXmVt9F789f5y9SFuUxk3sW6ERGtlLYuC5gL0ipXTJvlQlO8-hl2N6-3YgeqqNBW4-8gGB_zLHRSLVuU-ZSmJteEV09Uv1XlVPD_6YsTYtkY3yvvcAFCwt0fMgbx8wuFL1HEsePCoBQ";
+    const RS_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InJzIn0.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUua3IiLCJhdWQiOiJpZXVtIiwic3ViIjoidXNlci03IiwiZXhwIjoxNzk1MjMzMzAwLCJzY29wZSI6InZlcmlmeTpyZWFkIn0.NYfm-j071uNCikgPgXcvDVw--FNtVIrsO9cMNlMS_Uz9JKHCOmx-9QPk4yGZAsLYce39tCcnVHdU-xwAgDoP0VqDnFIcZTmtyjYxQNaFTm-URUz7y-kyoc3y6zBlaTwaZOH2nFju03NxGvG8q-15E1H_S3Xv2s_PzvkAKGh7vnWdihIba2rLSaw47BhfbUC_n5VHZlAnowZjbygBLjA_9jJJjc3puhuhQBUqau73xMG2F9Vr_LnDZaUs4qA4dX2SMFjfkGlyZkdqO0-h_rYh9IBMO36HInsBipHcmJGcuhIymrT5F6IyCemknfG17jqrdbQrvs3LJuHMf5WO-DO91w";
+
     fn es_key() -> EcdsaKeyPair {
         let (rng, alg) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let document = EcdsaKeyPair::generate_pkcs8(alg, &rng).unwrap();
@@ -293,6 +297,7 @@ mod tests {
     async fn door(es: &EcdsaKeyPair) -> Door {
         let point = es.public_key().as_ref();
         let keys = json!([
+            {"kty": "RSA", "kid": "rs", "alg": "RS256", "n": RS_MODULUS, "e": "AQAB"},
             {"kty": "oct", "kid": "hs", "alg": "HS256", "k": B64.encode(HS_SECRET)},
             {"kty": "EC", "kid": "es", "alg": "ES256", "crv": "P-256", "x": B64.encode(&point[1..33]), "y": B64.encode(&point[33..])},
         ]);
@@ -374,6 +379,7 @@ mod tests {
         assert_eq!(enter(&door, "authorization", &format!("Bearer {hs}")).await.as_deref(), Ok("user-7"));
         let es = es_token(&es, &json!({"alg": "ES256", "kid": "es"}), &claims());
         assert_eq!(enter(&door, "authorization", &format!("bearer {es}")).await.as_deref(), Ok("user-7"));
+        assert_eq!(enter(&door, "authorization", &format!("Bearer {RS_TOKEN}")).await.as_deref(), Ok("user-7"));
     }
 
     #[tokio::test]
@@ -402,7 +408,9 @@ mod tests {
             (with("aud", json!("other")), "invalid"),
             (hs_token(&json!({"alg": "HS256"}), &claims()), "invalid"),
             (hs_token(&json!({"alg": "HS256", "kid": "unknown"}), &claims()), "invalid"),
-            // The confusion of algorithms: an EC key's id with a MAC, and the reverse.
+            // The public key of an RSA key as the secret of a MAC, and the confusion of algorithms: an EC key's id with a MAC, and the reverse.
+            (hs_token(&json!({"alg": "HS256", "kid": "rs"}), &claims()), "invalid"),
+            (RS_TOKEN.replacen("eyJhbGciOiJSUzI1NiI", "eyJhbGciOiJIUzI1NiI", 1), "invalid"),
             (hs_token(&json!({"alg": "HS256", "kid": "es"}), &claims()), "invalid"),
             (es_token(&es, &json!({"alg": "ES256", "kid": "hs"}), &claims()), "invalid"),
             (es_token(&es_key(), &json!({"alg": "ES256", "kid": "es"}), &claims()), "invalid"),
