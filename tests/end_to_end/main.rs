@@ -64,7 +64,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 19] = checks![
+const CHECKS: [Check; 20] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -81,6 +81,7 @@ const CHECKS: [Check; 19] = checks![
     front_door::unknown_routes_and_methods_are_refused_in_the_error_format,
     operators::health_follows_an_outage_without_a_provider_call,
     operators::each_call_is_logged_without_a_secret,
+    operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
