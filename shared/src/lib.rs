@@ -21,6 +21,7 @@ pub mod mock;
 pub mod policy;
 pub mod provider;
 pub mod resilience;
+pub mod runtime;
 pub mod secrets;
 pub mod single_flight;
 pub mod start;

@@ -10,6 +10,7 @@ use ieum::error::{ApiError, NOT_FOUND, STORE_UNAVAILABLE};
 use ieum::gate::Gate;
 use ieum::resilience::circuit_breaker::Circuit;
 use ieum::resilience::rate_limit::Bucket;
+use ieum::runtime::HttpFunction;
 use ieum::start::{Kernel, StartError};
 use ieum::store::Store;
 use serde_json::json;
@@ -49,6 +50,16 @@ pub struct Handler {
     integrations: BTreeMap<String, Vec<String>>,
 }
 
+impl HttpFunction for Handler {
+    async fn serve(&self, event: HttpEvent, deadline_ms: u64) -> HttpResponse {
+        let handle = async |action, call: Call| match action {
+            Action::Health => self.health().await,
+            Action::IntegrationHealth => self.integration_health(&call).await,
+        };
+        self.edge.serve(&ROUTES, event, deadline_ms, handle).await
+    }
+}
+
 impl Handler {
     /// Starts the process.
     ///
@@ -64,15 +75,6 @@ impl Handler {
         let edge = Edge::new(kernel.door(), Arc::clone(&kernel.clock), MAX_BODY_BYTES);
         let (store, clock) = (Arc::clone(&kernel.durable), Arc::clone(&kernel.clock));
         Self { edge, store, clock, integrations: config.integrations.clone() }
-    }
-
-    /// Serves one event of API Gateway; `deadline_ms` is Lambda's, in milliseconds since the epoch.
-    pub async fn serve(&self, event: HttpEvent, deadline_ms: u64) -> HttpResponse {
-        let handle = async |action, call: Call| match action {
-            Action::Health => self.health().await,
-            Action::IntegrationHealth => self.integration_health(&call).await,
-        };
-        self.edge.serve(&ROUTES, event, deadline_ms, handle).await
     }
 
     async fn health(&self) -> Result<Reply, ApiError> {

@@ -13,6 +13,7 @@ use ieum::config::Env;
 use ieum::http::HttpClient;
 use ieum::resilience::circuit_breaker::{BreakerPolicy, Cause, Circuit};
 use ieum::resilience::rate_limit::Bucket;
+use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::{MemoryStore, Outcome};
 use ieum::testing::ManualClock;

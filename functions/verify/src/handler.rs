@@ -10,6 +10,7 @@ use ieum::error::{
     code, issue,
 };
 use ieum::integration::{Answer, CallError, Source};
+use ieum::runtime::HttpFunction;
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
@@ -118,6 +119,19 @@ fn provenance<T>(answer: &Answer<T>) -> Provenance<'_> {
     }
 }
 
+impl HttpFunction for Handler {
+    async fn serve(&self, event: HttpEvent, deadline_ms: u64) -> HttpResponse {
+        let handle = async |action, call: Call| match action {
+            Action::Company => self.company(&call).await,
+            Action::EnterCompany => self.enter_company(&call).await,
+            Action::CheckRepresentative => self.check_representative(&call).await,
+            Action::Search => self.search(&call).await,
+            Action::Status => self.status(&call).await,
+        };
+        self.edge.serve(&ROUTES, event, deadline_ms, handle).await
+    }
+}
+
 impl Handler {
     /// Starts the process: telemetry, clients, secrets, providers.
     ///
@@ -136,18 +150,6 @@ impl Handler {
         let operations = build(kernel, config).await?;
         let edge = Edge::new(kernel.door(), Arc::clone(&kernel.clock), MAX_BODY_BYTES);
         Ok(Self { edge, operations, manual_ttl: config.manual_ttl })
-    }
-
-    /// Serves one event of API Gateway; `deadline_ms` is Lambda's, in milliseconds since the epoch.
-    pub async fn serve(&self, event: HttpEvent, deadline_ms: u64) -> HttpResponse {
-        let handle = async |action, call: Call| match action {
-            Action::Company => self.company(&call).await,
-            Action::EnterCompany => self.enter_company(&call).await,
-            Action::CheckRepresentative => self.check_representative(&call).await,
-            Action::Search => self.search(&call).await,
-            Action::Status => self.status(&call).await,
-        };
-        self.edge.serve(&ROUTES, event, deadline_ms, handle).await
     }
 
     async fn company(&self, call: &Call) -> Result<Reply, ApiError> {

@@ -10,6 +10,7 @@ use ieum::api::HttpEvent;
 use ieum::clock::SharedClock;
 use ieum::config::Env;
 use ieum::http::HttpClient;
+use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::{Item, MemoryStore};
 use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
