@@ -356,6 +356,26 @@ async fn garbage_is_no_answer_and_is_not_asked_for_twice() {
 }
 
 #[tokio::test]
+async fn no_log_line_of_the_usual_level_holds_the_providers_words() {
+    let door = Door::open().await;
+    for mode in [Mode::status(500), Mode::status(401), Mode::status(400), Mode::status(403), Mode::garbage()] {
+        door.sandbox.set_mode("nice", mode).await;
+        assert!(door.send("company").await.status >= 400);
+        door.clock.advance(HOUR);
+    }
+    for code in ["10", "22", "30"] {
+        door.sandbox.set_mode("nts", Mode::gateway_error(code)).await;
+        assert!(door.send("status").await.status >= 400);
+        door.clock.advance(HOUR);
+    }
+    let log = door.log.text();
+    assert!(log.contains("call.failed"), "what failed is logged");
+    for words in ["NICE-INTERNAL-DETAIL", "NTS-INTERNAL-DETAIL", "SERVICE ERROR"] {
+        assert!(!log.contains(words), "`{words}` in the log");
+    }
+}
+
+#[tokio::test]
 async fn no_response_and_no_log_line_holds_a_key_or_the_providers_words() {
     let door = Door::with(Settings { log_level: ieum::telemetry::LogLevel::Debug, ..Settings::default() }).await;
     let mut seen = String::new();
