@@ -121,10 +121,11 @@ pub(crate) async fn throttling_is_obeyed_and_opens_nothing(stage: &mut Stage) {
     eventually("NICE has throttled", async || (stage.client.calls("nice").await == 1).then_some(())).await;
     sleep(Duration::from_millis(300)).await;
     // Everybody else stays away meanwhile: the wait is longer than a call may queue for a slot.
-    for _ in 0..6 {
+    for _ in 0..3 {
         let refused = stage.client.company(&number).await;
         assert_eq!((refused.status, refused.code()), (429, "rate_limited"), "{}", refused.text);
-        assert!(matches!(refused.header("retry-after"), Some("2" | "3")), "{refused:?}");
+        let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=3).contains(&seconds), "{refused:?}");
     }
     assert_eq!(stage.client.calls("nice").await, 1);
     // The throttled call itself waited as long as it was told to, and went through.
