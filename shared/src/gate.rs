@@ -29,6 +29,9 @@ const HEAL_EVERY: Duration = Duration::from_secs(1);
 /// For how long everybody stays away from a provider that throttled without saying for how long.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(1);
 
+/// Nobody is believed to want to be left alone for longer: a proxy's slip must not silence a provider for a year.
+const LONGEST_BLOCK: Duration = Duration::from_secs(60 * 60);
+
 /// Takes of a slot that may lose against rivals before the caller is told to come back.
 const TAKES: u32 = 4;
 
@@ -151,7 +154,7 @@ impl Gate {
 
     /// The provider asked everybody to stay away for `span`, or did not say for how long.
     pub async fn block(&self, span: Option<Duration>) {
-        let until = self.clock.now().after(span.unwrap_or(DEFAULT_BLOCK));
+        let until = self.clock.now().after(span.unwrap_or(DEFAULT_BLOCK).min(LONGEST_BLOCK));
         let outcome = self.update(&Bucket::block(self.provider, until)).await;
         let asked = Bucket { blocked_until: Some(until), ..Bucket::default() };
         let mut seen = self.seen();
@@ -263,7 +266,10 @@ impl Gate {
         let now = self.clock.now();
         let in_a_row = {
             let mut seen = self.seen();
-            seen.failures_in_a_row = seen.failures_in_a_row.saturating_add(1);
+            // A failure of an earlier epoch is about a circuit that has opened since.
+            if seen.circuit.epoch == permit.epoch {
+                seen.failures_in_a_row = seen.failures_in_a_row.saturating_add(1);
+            }
             seen.failures_in_a_row
         };
         self.change(Circuit::fail(self.provider, permit.epoch, now), "circuit.failure").await;
@@ -326,6 +332,10 @@ impl Gate {
         let circuit = Circuit::from(&item);
         let mut seen = self.seen();
         if seen.alone != alone || circuit.is_newer_than(&seen.circuit) {
+            // A new epoch is a new beginning: what failed before the circuit opened must not open it again.
+            if circuit.epoch != seen.circuit.epoch {
+                seen.failures_in_a_row = 0;
+            }
             (seen.circuit, seen.item, seen.alone) = (circuit, item, alone);
         }
     }

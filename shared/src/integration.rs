@@ -257,6 +257,10 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
         let began = Instant::now();
         let outcome = self.answer(request, deadline.min(began + self.policy.deadline)).await;
+        let outcome = match outcome {
+            Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
+            outcome => outcome,
+        };
         self.report(&outcome, began.elapsed());
         outcome
     }
@@ -334,6 +338,12 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         self.fall_back(request, stale, error).await
     }
 
+    /// What a person has entered for `request`: it fills in for providers that do not answer or do not know.
+    async fn entered_by_hand(&self, request: &Req) -> Option<Answer<Res>> {
+        let entry = self.manual.as_ref()?.find::<Res>(request).await?;
+        Some(Answer::manual(entry, self.clock.now()))
+    }
+
     /// The best answer still to be had: stale or entered by hand, whichever is newer.
     async fn fall_back(
         &self,
@@ -371,7 +381,14 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             }
             let permit = match way.gate.admit(self.policy.timeout, deadline).await {
                 Ok(permit) => permit,
-                Err(refusal) => return Err((Setback::Refused(refusal), NextStep::FailOver)),
+                Err(refusal) => {
+                    // A retry that found no slot has not made the failure before it a matter of pace.
+                    let setback = match (refusal, last) {
+                        (Refusal::Limited(_), Some(error)) => Setback::Failed(error),
+                        (refusal, _) => Setback::Refused(refusal),
+                    };
+                    return Err((setback, NextStep::FailOver));
+                }
             };
             let probe = permit.is_probe();
             let error = match self.attempt(way, request, permit, number, deadline).await {

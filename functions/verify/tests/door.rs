@@ -76,6 +76,17 @@ async fn an_outage_after_the_ttl_is_bridged_with_the_stale_answer_and_its_age() 
 }
 
 #[tokio::test]
+async fn a_path_that_has_moved_is_an_outage_and_not_a_rejection() {
+    let door = Door::open().await;
+    door.send("company").await;
+    door.clock.advance(HOUR * 25);
+    door.sandbox.set_mode("nice", Mode::status(404).only(Only::Data)).await;
+    let answer = door.send("company").await;
+    assert_eq!((answer.status, answer.header("x-ieum-source")), (200, Some("stale")));
+    assert_eq!(door.send("company-never-seen").await.code(), "provider_unavailable");
+}
+
+#[tokio::test]
 async fn a_company_never_seen_can_be_entered_by_hand_until_a_provider_answers() {
     let door = Door::open().await;
     door.sandbox.set_mode("nice", Mode::down()).await;
@@ -242,6 +253,10 @@ async fn a_number_nobody_knows_is_a_404_that_offers_manual_entry_and_is_remember
     door.clock.advance(Duration::from_secs(300));
     door.send("company-not-found").await;
     assert_eq!(door.calls("nice").await, 2);
+    let entered = door.send_to("company-enter", "9990000016").await;
+    assert_eq!(entered.status, 200, "{}", entered.text);
+    let answer = door.send("company-not-found").await;
+    assert_eq!((answer.status, answer.header("x-ieum-source")), (200, Some("manual")), "the offer is kept");
 }
 
 #[tokio::test]

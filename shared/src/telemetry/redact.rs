@@ -54,6 +54,9 @@ const SECRET_NAMES: [&str; 30] = [
     "accountnumber",
 ];
 
+/// Members that hold a person's name in the wire formats we speak, compared in the same way but whole.
+const PERSON_NAMES: [&str; 5] = ["pnm", "pnm2", "ceonm", "mgrnm", "representative"];
+
 /// Headers whose values are shown; of every other header only the name is.
 const OPEN_HEADERS: [&str; 12] = [
     "accept",
@@ -161,7 +164,7 @@ fn json(value: Value, depth: usize) -> Value {
 /// Whether a name says that its value is secret.
 pub fn is_secret_name(name: &str) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    SECRET_NAMES.iter().any(|secret| plain.contains(secret))
+    PERSON_NAMES.contains(&plain.as_str()) || SECRET_NAMES.iter().any(|secret| plain.contains(secret))
 }
 
 /// Free text, read by shape.
@@ -360,9 +363,9 @@ mod tests {
 
     #[test]
     fn json_is_read_member_by_member_however_deep() {
-        let given = r#"{"b_no":["1234567891"],"app_secret":"x","n":{"cardNo":4111111111111111,"m":"{\"password\":\"p\",\"to\":\"a@b.kr\"}"},"amount":4111111111111111}"#;
+        let given = r#"{"b_no":["1234567891"],"app_secret":"x","ceoNm":"홍길동","businesses":[{"p_nm":"임꺽정"}],"n":{"cardNo":4111111111111111,"m":"{\"password\":\"p\",\"to\":\"a@b.kr\"}"},"amount":4111111111111111}"#;
         let shown = body(given.as_bytes());
-        for secret in ["\"x\"", "4111111111111111", "\\\"p\\\"", "a@b.kr"] {
+        for secret in ["\"x\"", "홍길동", "임꺽정", "4111111111111111", "\\\"p\\\"", "a@b.kr"] {
             assert!(!shown.contains(secret), "`{secret}` in {shown}");
         }
         assert!(shown.contains("1234567891"));

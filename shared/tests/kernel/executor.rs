@@ -626,6 +626,25 @@ mod rate {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_is_left_alone_for_longer_than_an_hour() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(throttled(365 * 24 * 3_600));
+        let asking = world.limited(&provider, once(), ten_per_second());
+        assert!(ask(&asking, 1).await.is_err());
+        advance(secs(3_600)).await;
+        assert!(ask(&asking, 2).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_without_a_slot_does_not_make_an_outage_a_matter_of_pace() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        let asking = world.limited(&provider, up_to(4), RatePolicy::new(1, secs(10), 1, Duration::ZERO));
+        let refused = refused(&ask(&asking, 1).await).map(|(status, code, _)| (status, code));
+        assert_eq!(refused, Some((503, "provider_unavailable".to_owned())));
+        assert_eq!(provider.calls().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn throttling_without_a_time_means_a_second() {
         let (world, provider) = (World::new(), Scripted::new("p", live));
         provider.then(Err(ProviderError::Throttled { retry_after: None }));
@@ -776,6 +795,25 @@ mod environments {
         advance(ms(1_200)).await;
         assert!(ask(&here, 3).await.is_err());
         assert_eq!(provider.calls().len(), 6, "the sixth came after a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn do_not_count_an_outage_again_that_another_has_ended() {
+        let world = World::new();
+        let (a, b) = (Scripted::new("p", down), Scripted::new("p", down));
+        let (first, second) = (world.asking(&a, once()), world.asking(&b, once()));
+        for _ in 0..4 {
+            assert!(ask(&first, 1).await.is_err() && ask(&second, 1).await.is_err());
+        }
+        assert!(ask(&second, 1).await.is_err(), "its fifth in a row opens the circuit");
+        advance(secs(60)).await;
+        b.then(live()).then(live());
+        assert!(ask(&second, 1).await.is_ok(), "its probe closes it");
+        advance(secs(2)).await;
+        let before = a.calls().len();
+        assert!(ask(&first, 1).await.is_err());
+        assert_eq!(a.calls().len(), before + 1, "the first one was let through and failed once");
+        assert!(ask(&second, 1).await.is_ok(), "one failure after an outage is no outage");
     }
 
     #[tokio::test(start_paused = true)]

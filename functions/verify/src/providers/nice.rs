@@ -166,8 +166,11 @@ impl Nice {
 
     /// The body of a successful envelope; `None` when it says that there is no such company.
     fn open(&self, answer: &Incoming) -> Result<Option<Value>, ProviderError> {
-        if let Some(error) = answer.failure() {
-            return Err(error);
+        match answer.failure() {
+            None => {}
+            // A path that has moved or a gateway's own refusal is no word of NICE's about this company.
+            Some(ProviderError::Rejected { code }) => return Err(nonsense(&format!("no envelope but {code}"))),
+            Some(error) => return Err(error),
         }
         let mut envelope: Value = answer.json()?;
         let code = text(&envelope["dataHeader"], "resCd").ok_or_else(|| nonsense("the envelope has no resCd"))?;

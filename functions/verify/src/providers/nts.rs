@@ -183,7 +183,8 @@ impl Provider<CompanyQuery, CompanyLookup> for Nts {
     async fn call(&self, query: &CompanyQuery) -> Result<CompanyLookup, ProviderError> {
         let number = &query.business_number;
         let answer = self.status(&[StatusQuery { business_number: number.clone() }]).await?;
-        let found = answer.into_iter().next().map(|answer| Company {
+        let registered = answer.into_iter().next().filter(|answer| answer.status != Status::NotRegistered);
+        let found = registered.map(|answer| Company {
             status: answer.status,
             tax_type: answer.tax_type,
             closed_on: answer.closed_on,
