@@ -5,6 +5,7 @@
 //! is an argument. No key configured means that nobody enters. There is no anonymous caller: a route is open only by
 //! saying [`Access::Public`] out loud.
 
+use std::fmt;
 use std::sync::{Arc, Once};
 
 use http::HeaderMap;
@@ -68,7 +69,7 @@ pub struct ApiKey {
 }
 
 /// An issuer of tokens.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub struct Issuer {
     /// The claim `iss`.
     pub issuer: String,
@@ -76,6 +77,13 @@ pub struct Issuer {
     pub audience: String,
     /// Its keys (RFC 7517), each with `kid` and `alg`: HS256, RS256 or ES256.
     pub jwks: JwkSet,
+}
+
+/// Without the keys: a shared one stands there in the clear.
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer").field("issuer", &self.issuer).field("audience", &self.audience).finish_non_exhaustive()
+    }
 }
 
 fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
@@ -359,6 +367,13 @@ mod tests {
         }
         assert_eq!(enter(&door, "accept", "*/*").await, Err((401, "missing".to_owned())));
         assert_eq!(enter(&door, "authorization", "Basic a2V5").await, Err((401, "invalid".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn the_keys_of_an_issuer_are_never_printed() {
+        let door = door(&es_key()).await;
+        let printed = format!("{:?}", door.secret.current().await);
+        assert!(printed.contains("login.example.kr") && !printed.contains(&B64.encode(HS_SECRET)), "{printed}");
     }
 
     #[tokio::test]

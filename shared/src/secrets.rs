@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
@@ -25,6 +25,9 @@ const REREAD_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How often a refusal may lead to a reading.
 const REREAD_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a reading may take once there is a last good value.
+const REREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +156,11 @@ impl<T: SecretShape> Secret<T> {
 
     async fn read_again(&self, reading: &mut Reading<T>) {
         reading.tried_at = Instant::now();
-        let fetched = self.source.fetch(&self.name).await;
+        // A caller is waiting, and the last good value is at hand.
+        let fetched = match timeout(REREAD_TIMEOUT, self.source.fetch(&self.name)).await {
+            Ok(fetched) => fetched,
+            Err(elapsed) => Err(SecretError::Unreadable(self.name.clone(), Box::new(elapsed))),
+        };
         let parsed = fetched.and_then(|text| Ok((Arc::new(parse::<T>(&self.name, &text)?), text)));
         match parsed {
             Ok((value, text)) if text.expose_secret() != reading.text.expose_secret() => {

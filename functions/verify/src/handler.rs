@@ -15,6 +15,7 @@ use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout_at;
 
 use crate::company::{
     BusinessNumber, Company, CompanyLookup, CompanyQuery, NameQuery, RepresentativeQuery, Status, StatusQuery,
@@ -176,7 +177,11 @@ impl Handler {
             return Err(ApiError::new(INTERNAL).because("companies cannot be entered by hand"));
         };
         let lookup = CompanyLookup { found: Some(company) };
-        let entered = entries.enter(&query, &lookup, by, self.manual_ttl).await;
+        let entering = entries.enter(&query, &lookup, by, self.manual_ttl);
+        let entered = match timeout_at(call.deadline, entering).await {
+            Ok(entered) => entered,
+            Err(elapsed) => return Err(ApiError::new(STORE_UNAVAILABLE).because(elapsed)),
+        };
         let (entered_at, expires_at) = entered.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
         let Some(company) = &lookup.found else { return Err(ApiError::new(INTERNAL)) };
         let body = json!({
