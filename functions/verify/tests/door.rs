@@ -391,7 +391,7 @@ async fn no_log_line_of_the_usual_level_holds_the_providers_words() {
 }
 
 #[tokio::test]
-async fn no_response_and_no_log_line_holds_a_key_or_the_providers_words() {
+async fn no_response_holds_a_key_or_the_providers_words_and_no_log_line_a_key() {
     let door = Door::with(Settings { log_level: ieum::telemetry::LogLevel::Debug, ..Settings::default() }).await;
     let mut seen = String::new();
     for mode in [Mode::ok(), Mode::status(500), Mode::status(401), Mode::status(400), Mode::garbage(), Mode::weak_key()]
