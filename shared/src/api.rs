@@ -24,8 +24,8 @@ use tracing::Instrument;
 use crate::auth::{Access, Caller, Door};
 use crate::clock::{SharedClock, millis};
 use crate::error::{
-    ApiError, BAD_FORMAT, Detail, INTERNAL, INVALID_REQUEST, Language, METHOD_NOT_ALLOWED, MISSING, NOT_FOUND,
-    NOT_JSON, PAYLOAD_TOO_LARGE, TOO_LONG, UNKNOWN_FIELD, chain,
+    ApiError, BAD_FORMAT, Detail, INTERNAL, Language, METHOD_NOT_ALLOWED, MISSING, NOT_FOUND, NOT_JSON,
+    PAYLOAD_TOO_LARGE, TOO_LONG, chain,
 };
 use crate::integration::Answer;
 use crate::telemetry::trace::TraceId;
@@ -351,10 +351,3 @@ fn log(outcome: &Result<Reply, ApiError>, method: &str, route: &str, status: u16
         }
     }
 }
-
-/// A 400 for every issue found in one request.
-pub(crate) fn invalid(details: Vec<Detail>) -> ApiError {
-    details.into_iter().fold(ApiError::new(INVALID_REQUEST), ApiError::with)
-}
-
-pub(crate) const UNKNOWN: crate::error::Issue = UNKNOWN_FIELD;

@@ -197,15 +197,8 @@ impl Gate {
                 Plan::Refuse(away) => return Err(self.limited(away)),
                 Plan::Take(update) => update,
             };
-            let outcome = match self.store.update(&update).await {
-                Ok(outcome) => outcome,
-                // A throttled store is alive: the fleet is busy, so the caller is told to come back.
-                Err(StoreError::Throttled(_)) => return Err(self.limited(rate.interval)),
-                Err(error) => {
-                    self.go_alone(&error);
-                    self.alone.apply(&update)
-                }
-            };
+            // A throttled store is alive: the fleet is busy, so the caller is told to come back.
+            let Some((outcome, _)) = self.update(&update).await else { return Err(self.limited(rate.interval)) };
             let applied = matches!(outcome, Outcome::Applied(_));
             let bucket = Bucket::from(&outcome.into_item());
             self.seen().bucket = bucket;
@@ -280,9 +273,7 @@ impl Gate {
         };
         if let Some(cause) = cause {
             let update = Circuit::open(self.provider, permit.epoch, cause, &self.breaker, now);
-            if self.change(update, "circuit.opened").await {
-                self.seen().failures_in_a_row = 0;
-            }
+            self.change(update, "circuit.opened").await;
         }
     }
 

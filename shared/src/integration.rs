@@ -354,16 +354,13 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         if error.is_rejection() {
             return Err(Arc::new(error));
         }
-        let manual = match &self.manual {
-            Some(entries) => entries.find::<Res>(request).await,
-            None => None,
-        };
+        let manual = self.entered_by_hand(request).await;
         let now = self.clock.now();
         let stale = stale.filter(|entry| entry.worth(now) != Worth::Void);
         match (stale, manual) {
-            (Some(stale), Some(manual)) if manual.entered_at > stale.filled_from => Ok(Answer::manual(manual, now)),
+            (Some(stale), Some(manual)) if manual.as_of > stale.filled_from => Ok(manual),
             (Some(stale), _) => Ok(Answer::remembered(stale, Worth::Stale, now)),
-            (None, Some(manual)) => Ok(Answer::manual(manual, now)),
+            (None, Some(manual)) => Ok(manual),
             (None, None) => Err(Arc::new(error)),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ieum::api::{Call, Edge, HttpEvent, HttpResponse, Reply, Route};
+use ieum::api::{Call, Edge, Fields, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
 use ieum::error::{
     ApiError, BAD_FORMAT, CONFLICT, Code, Detail, INTERNAL, Issue, MISSING, PROVIDER_UNAVAILABLE, STORE_UNAVAILABLE,
@@ -15,6 +15,7 @@ use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
 use serde_json::json;
+use time::Date;
 use tokio::time::timeout_at;
 
 use crate::company::{
@@ -198,10 +199,7 @@ impl Handler {
         let business_number = number_in_path(call)?;
         let mut fields = call.body()?;
         let name = fields.text("name", MAX_NAME);
-        let established_on = match fields.optional_text("established_on", 10) {
-            Some(Some(text)) => iso_date(&text).map(Some).or_else(|| fields.note("established_on", BAD_FORMAT)),
-            other => other.map(|_| None),
-        };
+        let established_on = established_on(&mut fields);
         let query = fields.finish(name.zip(established_on).map(|(name, established_on)| RepresentativeQuery {
             business_number,
             name,
@@ -340,10 +338,7 @@ fn company_in_body(call: &Call, number: &BusinessNumber) -> Result<Company, ApiE
         }
         other => other,
     };
-    let established_on = match fields.optional_text("established_on", 10) {
-        Some(Some(text)) => iso_date(&text).map(Some).or_else(|| fields.note("established_on", BAD_FORMAT)),
-        other => other.map(|_| None),
-    };
+    let established_on = established_on(&mut fields);
     let company = (|| {
         let company = Company {
             name: Some(name?),
@@ -356,4 +351,12 @@ fn company_in_body(call: &Call, number: &BusinessNumber) -> Result<Company, ApiE
         Some(company.with_corporate_number(corporate_number?))
     })();
     fields.finish(company)
+}
+
+/// The day of establishment, which may be left out.
+fn established_on(fields: &mut Fields) -> Option<Option<Date>> {
+    match fields.optional_text("established_on", 10) {
+        Some(Some(text)) => iso_date(&text).map(Some).or_else(|| fields.note("established_on", BAD_FORMAT)),
+        other => other.map(|_| None),
+    }
 }

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{UNKNOWN, invalid};
-use crate::error::{ApiError, BAD_FORMAT, Detail, Issue, MISSING, TOO_LONG};
+use crate::error::{ApiError, BAD_FORMAT, Detail, INVALID_REQUEST, Issue, MISSING, TOO_LONG, UNKNOWN_FIELD};
 
 /// Named members still to be read, and what is wrong with those that were.
 ///
@@ -86,11 +85,11 @@ impl Fields {
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, ApiError> {
         let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
         for name in left_over {
-            self.issues.push(Detail::field(presentable(&name), UNKNOWN));
+            self.issues.push(Detail::field(presentable(&name), UNKNOWN_FIELD));
         }
         match value {
             Some(value) if self.issues.is_empty() => Ok(value),
-            _ => Err(invalid(self.issues)),
+            _ => Err(self.issues.into_iter().fold(ApiError::new(INVALID_REQUEST), ApiError::with)),
         }
     }
 }
