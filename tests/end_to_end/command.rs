@@ -19,13 +19,14 @@ struct Second {
 }
 
 impl Second {
-    async fn start() -> Self {
+    async fn start(options: &[&str]) -> Self {
         // Held together, so that they differ; free again when the instance asks for them.
         let held = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
         drop(held);
         let mut process = Command::new(binary("xtask"))
             .args(["up", "--no-build"])
+            .args(options)
             .envs(
                 ["IEUM_PORT", "IEUM_AWS_PORT", "IEUM_SANDBOX_PORT"].into_iter().zip(ports.map(|port| port.to_string())),
             )
@@ -66,7 +67,7 @@ impl Second {
 }
 
 pub(crate) async fn a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing(stage: &mut Stage) {
-    let mut second = Second::start().await;
+    let mut second = Second::start(&[]).await;
     let url = |port: usize| format!("http://127.0.0.1:{}", second.ports[port]);
     let client = Client::new(&url(0), &url(2), &url(1), &second.key);
     assert_eq!(client.company("1234567891").await.status, 200);
@@ -78,8 +79,22 @@ pub(crate) async fn a_second_instance_runs_beside_the_first_and_sigterm_leaves_n
 }
 
 pub(crate) async fn a_crash_of_the_command_takes_its_children_along(_: &mut Stage) {
-    let mut second = Second::start().await;
+    let mut second = Second::start(&[]).await;
     second.signal("-KILL").await;
     assert!(!second.process.wait().await.unwrap().success());
+    second.nothing_listens().await;
+}
+
+pub(crate) async fn secrets_from_a_file_win_and_ctrl_c_leaves_nothing(_: &mut Stage) {
+    let file = std::env::temp_dir().join(format!("ieum-secrets-{}.json", std::process::id()));
+    std::fs::write(&file, r#"{"nice": {"app_key": "nobodys", "app_secret": "nobodys"}}"#).unwrap();
+    let mut second = Second::start(&["--secrets", file.to_str().unwrap()]).await;
+    std::fs::remove_file(&file).unwrap();
+    let url = |port: usize| format!("http://127.0.0.1:{}", second.ports[port]);
+    let client = Client::new(&url(0), &url(2), &url(1), &second.key);
+    assert_eq!(client.company("1234567891").await.status, 503, "NICE refuses credentials that are nobody's");
+    second.signal("-INT").await;
+    let status = timeout(Duration::from_secs(20), second.process.wait()).await.expect("it ends").unwrap();
+    assert!(status.success(), "{status}");
     second.nothing_listens().await;
 }
