@@ -2,6 +2,10 @@
 //!
 //! Everything that decides takes a [`Timestamp`] as an argument; only the code that *does* things holds a [`Clock`].
 //! That is what lets the tests run hours in milliseconds. This file refuses to sleep: waiting is `tokio::time`'s work.
+//!
+//! An environment has two clocks, and both can lie: the wall clock may be off or be set, the monotonic clock may stand
+//! still while the environment is frozen. So a point in time that others must understand is a [`Timestamp`] of the
+//! [`CorrectedClock`], and an age that only this environment cares about is taken by both clocks, see [`Moment`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
+
+use crate::planted::{Rule, broken};
+
+mod corrected;
+
+pub use corrected::{CorrectedClock, StoreTime};
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,10 +89,45 @@ pub fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A point in time by both clocks of this environment, for ages that nobody else needs to understand.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// By the wall clock as it is, uncorrected: a correction must not look like time passing.
+    pub wall: Timestamp,
+    /// By the clock that is never set, but may stand still while the environment is frozen.
+    pub monotonic: Instant,
+}
+
+impl Moment {
+    /// How old this moment is at `now`: what the clock that says more says. `None`, which is to be read as "too old",
+    /// when the wall clock has been set back: nobody can tell then.
+    pub fn age(self, now: Self) -> Option<Duration> {
+        if now.wall < self.wall {
+            return None;
+        }
+        Some(now.wall.since(self.wall).max(now.monotonic.saturating_duration_since(self.monotonic)))
+    }
+
+    /// Whether this moment is at most `limit` old at `now`.
+    pub fn is_within(self, limit: Duration, now: Self) -> bool {
+        let age = if broken(Rule::AgesByBothClocks) {
+            Some(now.monotonic.saturating_duration_since(self.monotonic))
+        } else {
+            self.age(now)
+        };
+        age.is_some_and(|age| age <= limit)
+    }
+}
+
 /// Where "now" comes from.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The wall-clock time of this environment.
     fn now(&self) -> Timestamp;
+
+    /// The present by both clocks.
+    fn moment(&self) -> Moment {
+        Moment { wall: self.now(), monotonic: Instant::now() }
+    }
 }
 
 /// A clock that may be handed around.
@@ -109,6 +155,19 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339(&point.rfc3339()), Some(point));
         assert_eq!(Timestamp::parse_rfc3339("2026-11-21T12:50:00.123+09:00"), Some(point));
         assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
+    }
+
+    #[test]
+    fn an_age_is_what_the_clock_that_says_more_says_and_unknown_once_the_wall_clock_was_set_back() {
+        let (wall, monotonic, ms) = (Timestamp::from_millis(1_000), Instant::now(), Duration::from_millis);
+        let then = Moment { wall, monotonic };
+        let frozen = Moment { wall: wall.after(ms(30)), monotonic: monotonic + ms(5) };
+        assert_eq!(then.age(frozen), Some(ms(30)));
+        let stuck = Moment { wall, monotonic: monotonic + ms(5) };
+        assert_eq!(then.age(stuck), Some(ms(5)));
+        let set_back = Moment { wall: wall.before(ms(1)), monotonic: monotonic + ms(5) };
+        assert_eq!(then.age(set_back), None);
+        assert!(then.is_within(ms(30), frozen) && !then.is_within(ms(29), frozen) && !then.is_within(ms(99), set_back));
     }
 
     #[test]

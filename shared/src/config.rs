@@ -174,6 +174,15 @@ impl<'e> Reader<'e> {
         self.read(name, default.as_deref(), &form, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
+    /// A whole number within `range` that may be absent.
+    pub fn optional_number(&self, name: &str, range: RangeInclusive<u32>) -> Option<Option<u32>> {
+        if self.env.get(name).is_some() {
+            return self.number(name, None, range).map(Some);
+        }
+        self.optional_text(name);
+        Some(None)
+    }
+
     /// A span in the unit that the name ends with: `_MS` or `_SECONDS`.
     pub fn span(&self, name: &str, default: Option<u32>, range: RangeInclusive<u32>) -> Option<Duration> {
         let number = self.number(name, default, range)?;
@@ -353,13 +362,15 @@ impl<'e> Reader<'e> {
         Some(CachePolicy { fresh: fresh?, stale: stale?, unknown: unknown? })
     }
 
-    /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second unless set otherwise.
+    /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second and no daily quota unless
+    /// set otherwise.
     pub fn rate(&self, prefix: &str, calls: u32, burst: u32) -> Option<RatePolicy> {
         let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), 1..=100_000);
         let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), 1..=86_400);
         let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), 1..=10_000);
         let wait = self.span(&format!("{prefix}_RATE_MAX_WAIT_MS"), Some(2_000), 0..=60_000);
-        RatePolicy::new(calls?, period?, burst?, wait?)
+        let daily = self.optional_number(&format!("{prefix}_DAILY_QUOTA"), 1..=1_000_000_000);
+        Some(RatePolicy::new(calls?, period?, burst?, wait?)?.daily(daily?))
     }
 }
 
@@ -481,7 +492,7 @@ mod tests {
         assert!(matches!(policy.backoff, Backoff::Linear { .. }));
         assert_eq!(reader.breaker("V").unwrap().open_for, Duration::from_secs(2));
         assert_eq!(reader.cache("V", 10, 20, 5).unwrap().stale, Duration::from_secs(20));
-        assert_eq!(reader.rate("N", 10, 3).unwrap().interval, Duration::from_millis(100));
+        assert_eq!(reader.rate("N", 10, 3).unwrap().interval(), Duration::from_millis(100));
         assert!(
             reader.asked().iter().any(|asked| asked.name == "N_RATE_BURST" && asked.default.as_deref() == Some("3"))
         );

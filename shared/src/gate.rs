@@ -1,8 +1,9 @@
 //! The gate before a provider: nobody calls without a slot and a circuit that lets them through.
 //!
-//! This is the doing half of [`crate::resilience`]: it asks the store, sleeps for a slot, and keeps what it learned. Order
-//! matters and is this: a look at the circuit (no I/O on a fresh snapshot), then a slot, then the circuit again right
-//! before the send, because waiting for a slot takes time. Every attempt passes here, retries included.
+//! This is the doing half of [`crate::resilience::circuit_breaker`], with a [`Limiter`] beside it: it asks the store and
+//! keeps what it learned. Order matters and is this: a look at the circuit (no I/O on a fresh reading), then a slot,
+//! then the circuit again right before the send, because waiting for a slot takes time. Every attempt passes here,
+//! retries included, and between [`Gate::admit`] and the send there is nothing to wait for.
 //!
 //! When the store does not answer, the gate goes on with the same rules over a store of its own: the provider is then
 //! protected per environment instead of per fleet, and a log line says so.
@@ -13,40 +14,42 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::{SharedClock, Timestamp};
+use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::error::chain;
+use crate::limiter::Limiter;
+use crate::planted::{Rule, broken};
 use crate::provider::Health;
-use crate::resilience::circuit_breaker::{self, BreakerPolicy, Circuit, Verdict, probe_lease};
-use crate::resilience::rate_limit::{self, Bucket, Plan, RatePolicy};
+use crate::resilience::circuit_breaker::{self, BreakerPolicy, Cause, Circuit, Verdict, probe_lease};
+use crate::resilience::rate_limit::{self, RatePolicy};
 use crate::store::{Item, MemoryStore, Outcome, Read, Store, StoreError, Update};
 
-/// How long a reading of the circuit is acted on; drawn anew within a fifth of it either way.
+/// How long a reading of the circuit is acted on; drawn anew within a fifth of it either way. With it,
+/// [`circuit_breaker::LONGEST_SNAPSHOT`] is the longest.
 const SNAPSHOT_TTL: Duration = Duration::from_secs(1);
 
-/// An environment writes "all is well again" at most this often.
-const HEAL_EVERY: Duration = Duration::from_secs(1);
+/// So many environments may read one item every second; larger fleets read less often.
+const READERS_PER_SECOND: f64 = 2_000.0;
 
-/// For how long everybody stays away from a provider that throttled without saying for how long.
-const DEFAULT_BLOCK: Duration = Duration::from_secs(1);
+/// An environment writes "all is well again" at most this often: twice within the age of a streak that counts.
+const HEAL_EVERY: Duration = Duration::from_millis(500);
 
-/// Nobody is believed to want to be left alone for longer: a proxy's slip must not silence a provider for a year.
-const LONGEST_BLOCK: Duration = Duration::from_secs(60 * 60);
-
-/// Takes of a slot that may lose against rivals before the caller is told to come back.
-const TAKES: u32 = 4;
+/// How often admission starts over because its slot or its reading was too old when all was ready.
+const ADMISSIONS: u32 = 3;
 
 /// One provider's circuit and rate limit, as this environment sees them.
 pub struct Gate {
     provider: &'static str,
     breaker: BreakerPolicy,
-    rate: Option<RatePolicy>,
+    limiter: Limiter,
     store: Arc<dyn Store>,
     alone: MemoryStore,
     clock: SharedClock,
     seen: Mutex<Seen>,
+    /// Whoever holds it may read the circuit; the others use what it reads.
+    turn: tokio::sync::Mutex<()>,
 }
 
-/// What this environment knows about the shared items.
+/// What this environment knows about the shared item.
 #[derive(Debug, Default)]
 struct Seen {
     circuit: Circuit,
@@ -54,18 +57,29 @@ struct Seen {
     item: Item,
     /// Whether it is this environment's own reckoning, because the store did not answer.
     alone: bool,
-    fresh_until: Option<Instant>,
-    bucket: Bucket,
+    /// When the circuit was last asked for, and how long the answer is acted on.
+    read: Option<(Moment, Duration)>,
     failures_in_a_row: u32,
     healed_at: Option<Instant>,
+    /// Until when this environment stays away by itself, because the store was too busy to take down that the circuit
+    /// of this epoch is open.
+    shut: Option<(i64, Timestamp)>,
 }
 
-/// Leave to make one attempt. Hand it back with [`Gate::record`].
+/// Leave to make one attempt, now. Hand it back with [`Gate::record`].
 #[derive(Debug)]
 #[must_use = "a permit must be recorded, or the circuit learns nothing"]
 pub struct Permit {
     epoch: i64,
-    probe: Option<String>,
+    probe: Option<Claim>,
+}
+
+/// The one probe of a half-open circuit.
+#[derive(Debug)]
+struct Claim {
+    token: String,
+    /// From before the claim was written, so that the probe is over before its token is.
+    since: Moment,
 }
 
 impl Permit {
@@ -84,6 +98,15 @@ pub enum Refusal {
     Limited(Duration),
 }
 
+/// What became of a change of the circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Made,
+    Refused,
+    /// The store is too busy to decide.
+    Undecided,
+}
+
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate").field("provider", &self.provider).finish_non_exhaustive()
@@ -99,8 +122,14 @@ impl Gate {
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Self {
-        let (alone, seen) = (MemoryStore::new(), Mutex::default());
-        Self { provider, breaker, rate, store, alone, clock, seen }
+        let limiter = Limiter::new(rate_limit::key(provider), rate, Arc::clone(&store), Arc::clone(&clock));
+        let (alone, seen, turn) = (MemoryStore::new(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { provider, breaker, limiter, store, alone, clock, seen, turn }
+    }
+
+    /// The provider's rate limit.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
     }
 
     /// Leave for one attempt of at most `timeout`, waiting for a slot if need be, but never past `deadline`.
@@ -108,205 +137,190 @@ impl Gate {
     /// # Errors
     /// The [`Refusal`]: nothing was sent and nothing is held.
     pub async fn admit(&self, timeout: Duration, deadline: Instant) -> Result<Permit, Refusal> {
-        self.refresh().await;
-        if let Verdict::Open(until) = self.verdict() {
-            return Err(Refusal::Open(until));
+        for _ in 0..ADMISSIONS {
+            if let Verdict::Open(until) = self.look().await {
+                return Err(Refusal::Open(until));
+            }
+            let slot = self.limiter.slot(deadline).await.map_err(Refusal::Limited)?;
+            let permit = self.pass(timeout).await?;
+            let current = if permit.is_probe() { !self.time_for(&permit, timeout).is_zero() } else { self.is_fresh() };
+            if current && self.limiter.is_usable(&slot) {
+                return Ok(permit);
+            }
+            // The environment was frozen, or the store slow: what was had is too old to be used.
+            self.record(permit, Health::Unclear).await;
         }
-        self.slot(deadline).await?;
-        self.refresh().await;
-        self.pass(timeout).await
+        Err(Refusal::Limited(SNAPSHOT_TTL))
+    }
+
+    /// How much of `timeout` an attempt may take that begins now: a probe must be over before its token is.
+    pub fn time_for(&self, permit: &Permit, timeout: Duration) -> Duration {
+        let Some(claim) = &permit.probe else { return timeout };
+        claim.since.age(self.clock.moment()).map_or(Duration::ZERO, |age| timeout.saturating_sub(age))
     }
 
     /// Reads the circuit anew when the last reading has had its time. Callers join this with another trip.
     pub async fn refresh(&self) {
-        if self.seen().fresh_until.is_some_and(|until| Instant::now() < until) {
+        if self.is_fresh() {
             return;
         }
+        let _turn = self.turn.lock().await;
+        if self.is_fresh() {
+            return;
+        }
+        let asked = self.clock.moment();
         match self.store.get(&circuit_breaker::key(self.provider), Read::Consistent).await {
             Ok(item) => self.learn(item.unwrap_or_default(), false),
             // A throttled store is alive: what was read last still stands.
             Err(StoreError::Throttled(_)) => {}
             Err(error) => self.go_alone(&error),
         }
-        self.seen().fresh_until = Some(Instant::now() + SNAPSHOT_TTL.mul_f64(0.8 + 0.4 * fastrand::f64()));
+        let stretched = SNAPSHOT_TTL.mul_f64((self.limiter.environments() / READERS_PER_SECOND).max(1.0));
+        self.seen().read = Some((asked, stretched.mul_f64(0.8 + 0.4 * fastrand::f64())));
     }
 
     /// Tells the circuit what became of a permitted attempt.
     pub async fn record(&self, permit: Permit, health: Health) {
-        match (permit.probe.as_deref(), health) {
-            (Some(token), Health::Alive) => {
+        let Permit { epoch, probe } = permit;
+        match (probe, health) {
+            (Some(claim), Health::Alive) => {
                 self.seen().failures_in_a_row = 0;
-                self.change(Circuit::close(self.provider, permit.epoch, token), "circuit.closed").await;
+                self.change(Circuit::close(self.provider, epoch, &claim.token), "circuit.closed").await;
             }
-            (Some(token), Health::Failing) => {
+            (Some(claim), Health::Failing) => {
                 let now = self.clock.now();
-                let update = Circuit::reopen(self.provider, permit.epoch, token, &self.breaker, now);
+                let update = Circuit::reopen(self.provider, epoch, &claim.token, &self.breaker, now);
                 self.change(update, "circuit.reopened").await;
             }
-            (Some(token), Health::Unclear) => {
-                self.change(Circuit::release(self.provider, permit.epoch, token), "circuit.released").await;
+            (Some(claim), Health::Unclear) => {
+                self.change(Circuit::release(self.provider, epoch, &claim.token), "circuit.released").await;
             }
-            (None, Health::Alive) => self.heal(&permit).await,
-            (None, Health::Failing) => self.fail(&permit).await,
+            (None, Health::Alive) => self.heal(epoch).await,
+            (None, Health::Failing) => self.fail(epoch).await,
             (None, Health::Unclear) => {}
         }
     }
 
-    /// The provider asked everybody to stay away for `span`, or did not say for how long.
-    pub async fn block(&self, span: Option<Duration>) {
-        let until = self.clock.now().after(span.unwrap_or(DEFAULT_BLOCK).min(LONGEST_BLOCK));
-        let outcome = self.update(&Bucket::block(self.provider, until)).await;
-        let asked = Bucket { blocked_until: Some(until), ..Bucket::default() };
-        let mut seen = self.seen();
-        // A block that could not be shared is kept by this environment at least.
-        seen.bucket = outcome.map_or(seen.bucket.stricter(asked), |(outcome, _)| Bucket::from(&outcome.into_item()));
-        drop(seen);
-        tracing::warn!(target: "ieum::gate", provider = self.provider, until = %until, "rate.blocked");
-    }
-
-    /// Waits for a slot and takes it.
-    async fn slot(&self, deadline: Instant) -> Result<(), Refusal> {
-        let Some(rate) = self.rate else {
-            let blocked = self.blocked();
-            return if blocked.is_zero() { Ok(()) } else { Err(self.limited(blocked)) };
-        };
-        let patience = Instant::now() + rate.max_wait.min(deadline.saturating_duration_since(Instant::now()));
-        let wait = self.take(&rate, patience).await?;
-        tokio::time::sleep(wait).await;
-        // Somebody may have been told to stay away while this call waited for its turn.
-        let blocked = self.blocked();
-        if Instant::now() + blocked > patience && !blocked.is_zero() {
-            return Err(self.limited(blocked));
+    /// What the circuit says, by a fresh reading. A streak that nobody has acted upon is acted upon.
+    async fn look(&self) -> Verdict {
+        self.refresh().await;
+        let (now, circuit) = (self.clock.now(), self.seen().circuit.clone());
+        if circuit.is_overdue(&self.breaker, now) {
+            self.open(circuit.epoch, Cause::Fleet, now).await;
         }
-        tokio::time::sleep(blocked).await;
-        Ok(())
-    }
-
-    /// For how long the provider has asked everybody to stay away, as far as this environment knows.
-    fn blocked(&self) -> Duration {
-        let until = self.seen().bucket.blocked_until;
-        until.map_or(Duration::ZERO, |until| until.since(self.clock.now()))
-    }
-
-    /// Takes a slot and says how far away it is.
-    async fn take(&self, rate: &RatePolicy, patience: Instant) -> Result<Duration, Refusal> {
-        for _ in 0..TAKES {
-            let (now, wait) = (self.clock.now(), patience.saturating_duration_since(Instant::now()));
-            let bucket = self.seen().bucket;
-            let update = match bucket.plan(self.provider, rate, wait, now) {
-                Plan::Refuse(away) => return Err(self.limited(away)),
-                Plan::Take(update) => update,
-            };
-            // A throttled store is alive: the fleet is busy, so the caller is told to come back.
-            let Some((outcome, _)) = self.update(&update).await else { return Err(self.limited(rate.interval)) };
-            let applied = matches!(outcome, Outcome::Applied(_));
-            let bucket = Bucket::from(&outcome.into_item());
-            self.seen().bucket = bucket;
-            if applied {
-                return Ok(bucket.taken_in(rate, now));
-            }
-        }
-        Err(self.limited(rate.interval))
-    }
-
-    fn limited(&self, away: Duration) -> Refusal {
-        let wait_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(target: "ieum::gate", provider = self.provider, wait_ms, "rate.limited");
-        Refusal::Limited(away)
+        self.verdict()
     }
 
     /// Passes the circuit: freely when closed, as its one probe when half-open.
     async fn pass(&self, timeout: Duration) -> Result<Permit, Refusal> {
+        let verdict = self.look().await;
         let epoch = self.seen().circuit.epoch;
-        match self.verdict() {
+        match verdict {
             Verdict::Closed => Ok(Permit { epoch, probe: None }),
             Verdict::Open(until) => Err(Refusal::Open(until)),
-            Verdict::HalfOpen => {
-                let (now, token) = (self.clock.now(), uuid::Uuid::new_v4().to_string());
-                let until = now.after(probe_lease(timeout));
-                let update = Circuit::probe(self.provider, epoch, &token, until, now);
-                if self.change(update, "circuit.probing").await {
-                    return Ok(Permit { epoch, probe: Some(token) });
-                }
-                let until = match self.verdict() {
-                    Verdict::Open(until) => until,
-                    // Closed in the meantime, or lost to a rival that is gone: the caller's next attempt will see.
-                    Verdict::Closed | Verdict::HalfOpen => now,
-                };
-                Err(Refusal::Open(until))
-            }
+            Verdict::HalfOpen => self.claim(epoch, timeout).await,
         }
     }
 
-    async fn heal(&self, permit: &Permit) {
+    /// Claims the one probe. The claim is written once: with no answer to it, nobody knows whose the probe is.
+    async fn claim(&self, epoch: i64, timeout: Duration) -> Result<Permit, Refusal> {
+        let (since, now, token) = (self.clock.moment(), self.clock.now(), uuid::Uuid::new_v4().to_string());
+        let until = now.after(probe_lease(timeout));
+        let update = Circuit::probe(self.provider, epoch, &token, until, now);
+        let won = match self.store.update(&update).await {
+            Ok(outcome) => self.take_in(outcome, false),
+            Err(StoreError::Throttled(_)) => false,
+            Err(error) => {
+                let nothing_happened = matches!(error, StoreError::NotAsked) || broken(Rule::ClaimsAreAnswered);
+                self.go_alone(&error);
+                nothing_happened && self.take_in(self.alone.apply(&update), true)
+            }
+        };
+        if won {
+            tracing::info!(target: "ieum::gate", provider = self.provider, event = "circuit.probing", "circuit");
+            return Ok(Permit { epoch, probe: Some(Claim { token, since }) });
+        }
+        Err(Refusal::Open(match self.verdict() {
+            Verdict::Open(until) => until,
+            // Closed in the meantime, or lost to a rival that is gone: the caller's next attempt will see.
+            Verdict::Closed | Verdict::HalfOpen => now,
+        }))
+    }
+
+    async fn heal(&self, epoch: i64) {
         let due = {
             let mut seen = self.seen();
             seen.failures_in_a_row = 0;
             let due = seen.circuit.failures > 0
-                && seen.circuit.epoch == permit.epoch
-                && seen.healed_at.is_none_or(|at| at.elapsed() >= HEAL_EVERY);
+                && seen.circuit.epoch == epoch
+                && seen.healed_at.is_none_or(|at| at.elapsed() >= HEAL_EVERY)
+                && !broken(Rule::SuccessHeals);
             if due {
                 seen.healed_at = Some(Instant::now());
             }
             due
         };
         if due {
-            self.change(Circuit::heal(self.provider, permit.epoch), "circuit.healed").await;
+            self.change(Circuit::heal(self.provider, epoch), "circuit.healed").await;
         }
     }
 
-    async fn fail(&self, permit: &Permit) {
+    async fn fail(&self, epoch: i64) {
         let now = self.clock.now();
         let in_a_row = {
             let mut seen = self.seen();
             // A failure of an earlier epoch is about a circuit that has opened since.
-            if seen.circuit.epoch == permit.epoch {
+            if seen.circuit.epoch == epoch {
                 seen.failures_in_a_row = seen.failures_in_a_row.saturating_add(1);
             }
             seen.failures_in_a_row
         };
-        self.change(Circuit::fail(self.provider, permit.epoch, now), "circuit.failure").await;
+        self.change(Circuit::fail(self.provider, epoch, now), "circuit.failure").await;
         let cause = {
             let seen = self.seen();
-            let same = seen.circuit.epoch == permit.epoch;
+            let same = seen.circuit.epoch == epoch;
             same.then(|| seen.circuit.should_open(&self.breaker, in_a_row, now)).flatten()
         };
         if let Some(cause) = cause {
-            let update = Circuit::open(self.provider, permit.epoch, cause, &self.breaker, now);
-            self.change(update, "circuit.opened").await;
+            self.open(epoch, cause, now).await;
         }
     }
 
-    /// Changes the circuit, learns what it is now, and says whether the change went through.
-    async fn change(&self, update: Update, event: &'static str) -> bool {
-        // A throttled store leaves the count one short, which is better than a count of our own.
-        let Some((outcome, alone)) = self.update(&update).await else { return false };
-        let applied = matches!(outcome, Outcome::Applied(_));
-        self.learn(outcome.into_item(), alone);
-        if applied {
-            tracing::info!(target: "ieum::gate", provider = self.provider, alone, event, "circuit");
+    async fn open(&self, epoch: i64, cause: Cause, now: Timestamp) {
+        let update = Circuit::open(self.provider, epoch, cause, &self.breaker, now);
+        if self.change(update, "circuit.opened").await == Change::Undecided {
+            self.seen().shut = Some((epoch, now.after(self.breaker.open_for)));
         }
-        applied
     }
 
-    /// Asks the store; decides alone, and says so, when it does not answer. `None` when it is too busy to decide.
-    async fn update(&self, update: &Update) -> Option<(Outcome, bool)> {
-        match self.store.update(update).await {
-            Ok(outcome) => Some((outcome, false)),
-            Err(StoreError::Throttled(_)) => None,
+    /// Changes the circuit and learns what it is now; decides alone when the store does not answer.
+    async fn change(&self, update: Update, event: &'static str) -> Change {
+        let (outcome, alone) = match self.store.update(&update).await {
+            Ok(outcome) => (outcome, false),
+            // A throttled store leaves the count one short, which is better than a count of our own.
+            Err(StoreError::Throttled(_)) => return Change::Undecided,
             Err(error) => {
                 self.go_alone(&error);
-                Some((self.alone.apply(update), true))
+                (self.alone.apply(&update), true)
             }
+        };
+        if !self.take_in(outcome, alone) {
+            return Change::Refused;
         }
+        tracing::info!(target: "ieum::gate", provider = self.provider, alone, event, "circuit");
+        Change::Made
+    }
+
+    /// Learns what an update left behind, and says whether it was applied.
+    fn take_in(&self, outcome: Outcome, alone: bool) -> bool {
+        let applied = matches!(outcome, Outcome::Applied(_));
+        self.learn(outcome.into_item(), alone);
+        applied
     }
 
     /// The store is gone: go on from what was seen last, with the same rules, for this environment only.
     fn go_alone(&self, error: &StoreError) {
         let mut seen = self.seen();
-        let key = rate_limit::key(self.provider);
-        let kept = self.alone.read(&key).as_ref().map(Bucket::from).unwrap_or_default();
-        self.alone.replace(key, seen.bucket.stricter(kept).into());
         if !seen.alone {
             seen.alone = true;
             self.alone.replace(circuit_breaker::key(self.provider), seen.item.clone());
@@ -314,15 +328,26 @@ impl Gate {
         }
     }
 
+    fn is_fresh(&self) -> bool {
+        let now = self.clock.moment();
+        self.seen().read.is_some_and(|(read, ttl)| read.is_within(ttl, now) || broken(Rule::ReadingsExpire))
+    }
+
     fn verdict(&self) -> Verdict {
-        self.seen().circuit.verdict(self.clock.now())
+        let (now, seen) = (self.clock.now(), self.seen());
+        match (seen.circuit.verdict(now), seen.shut) {
+            (Verdict::Closed, Some((epoch, until))) if epoch == seen.circuit.epoch && now < until => {
+                Verdict::Open(until)
+            }
+            (verdict, _) => verdict,
+        }
     }
 
     /// Takes in a reading, unless a newer one of the same origin is known.
     fn learn(&self, item: Item, alone: bool) {
         let circuit = Circuit::from(&item);
         let mut seen = self.seen();
-        if seen.alone != alone || circuit.is_newer_than(&seen.circuit) {
+        if seen.alone != alone || circuit.is_newer_than(&seen.circuit) || broken(Rule::ReadingsGoForward) {
             // A new epoch is a new beginning: what failed before the circuit opened must not open it again.
             if circuit.epoch != seen.circuit.epoch {
                 seen.failures_in_a_row = 0;

@@ -29,6 +29,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+use crate::clock::{CorrectedClock, Timestamp};
 use crate::policy::Replay;
 use crate::provider::{Cause, ProviderError};
 use crate::telemetry::redact;
@@ -61,6 +62,7 @@ pub enum TlsError {
 pub struct HttpClient {
     inner: Client<HttpsConnector<HttpConnector>, SdkBody>,
     connector: HttpsConnector<HttpConnector>,
+    clock: Option<Arc<CorrectedClock>>,
 }
 
 impl fmt::Debug for HttpClient {
@@ -195,7 +197,12 @@ impl HttpClient {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector.clone());
-        Ok(Self { inner, connector })
+        Ok(Self { inner, connector, clock: None })
+    }
+
+    /// The same client, telling `clock` what time AWS's answers say it is.
+    pub fn correcting(&self, clock: Arc<CorrectedClock>) -> Self {
+        Self { clock: Some(clock), ..self.clone() }
     }
 
     /// Makes one exchange. Nothing is retried, whatever comes back.
@@ -263,7 +270,7 @@ impl HttpClient {
 impl SdkHttpClient for HttpClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let limit = settings.read_timeout();
-        SharedHttpConnector::new(SdkConnector { client: self.inner.clone(), limit })
+        SharedHttpConnector::new(SdkConnector { client: self.inner.clone(), limit, clock: self.clock.clone() })
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {
@@ -274,6 +281,7 @@ impl SdkHttpClient for HttpClient {
 struct SdkConnector {
     client: Client<HttpsConnector<HttpConnector>, SdkBody>,
     limit: Option<Duration>,
+    clock: Option<Arc<CorrectedClock>>,
 }
 
 impl fmt::Debug for SdkConnector {
@@ -284,9 +292,10 @@ impl fmt::Debug for SdkConnector {
 
 impl SdkHttpConnector for SdkConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, limit) = (self.client.clone(), self.limit);
+        let (client, limit, clock) = (self.client.clone(), self.limit, self.clock.clone());
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let sent = clock.as_ref().map(|clock| clock.raw_now());
             let response = client.request(request);
             let response = match limit {
                 None => response.await,
@@ -295,6 +304,10 @@ impl SdkHttpConnector for SdkConnector {
                     .map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?,
             };
             let response = response.map_err(|error| ConnectorError::io(error.into()))?;
+            let date = response.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
+            if let (Some(clock), Some(sent), Some(date)) = (clock, sent, date) {
+                clock.observe(sent, clock.raw_now(), Timestamp::from_millis(date.unix_timestamp() * 1_000));
+            }
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })

@@ -413,7 +413,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         deadline: Instant,
     ) -> Result<Res, ProviderError> {
         let began = Instant::now();
-        let limit = self.policy.timeout.min(deadline.saturating_duration_since(began));
+        let limit = way.gate.time_for(&permit, self.policy.timeout).min(deadline.saturating_duration_since(began));
         let outcome = match timeout(limit, way.provider.call(request)).await {
             Ok(outcome) => outcome,
             Err(elapsed) => Err(match self.policy.replay {
@@ -429,7 +429,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         };
         way.gate.record(permit, health).await;
         if let Err(ProviderError::Throttled { retry_after }) = &outcome {
-            way.gate.block(*retry_after).await;
+            way.gate.limiter().block(*retry_after).await;
         }
         self.log_attempt(way.provider.name(), &outcome, number, began.elapsed());
         outcome

@@ -17,7 +17,12 @@ pub mod error;
 pub mod gate;
 pub mod http;
 pub mod integration;
+pub mod limiter;
 pub mod mock;
+#[cfg(not(any(test, feature = "testing")))]
+mod planted;
+#[cfg(any(test, feature = "testing"))]
+pub mod planted;
 pub mod policy;
 pub mod provider;
 pub mod resilience;

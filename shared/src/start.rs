@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
 use crate::auth::{Door, IeumSecret};
 use crate::aws::Aws;
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::{CorrectedClock, SharedClock, SystemClock};
 use crate::config::{Common, Stage};
 use crate::error::chain;
 use crate::gate::Gate;
@@ -65,7 +65,8 @@ impl Kernel {
     /// # Errors
     /// [`StartError`]: the function must not serve.
     pub async fn start(function: &'static str, common: &Common, mocked: bool) -> Result<Self, StartError> {
-        let clock: SharedClock = Arc::new(SystemClock);
+        let corrected = Arc::new(CorrectedClock::new(Arc::new(SystemClock)));
+        let clock: SharedClock = corrected.clone();
         let mut marks = vec![("function", function.to_owned()), ("stage", common.stage.as_str().to_owned())];
         if mocked {
             marks.push(("mock", "on".to_owned()));
@@ -75,15 +76,11 @@ impl Kernel {
             tracing::warn!(target: "ieum::start", "mock mode is on: answers are made up");
         }
         let http = HttpClient::new(common.ca_file.as_deref())?;
-        Self::with(common, http, clock).await
-    }
-
-    async fn with(common: &Common, http: HttpClient, clock: SharedClock) -> Result<Self, StartError> {
         let Some(table) = &common.table else {
             tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
             return Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await;
         };
-        let aws = Aws::new(http.clone()).await;
+        let aws = Aws::new(http.correcting(corrected)).await;
         Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await
     }
 

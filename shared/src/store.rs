@@ -170,6 +170,9 @@ pub enum StoreError {
     /// It could not be reached, or not in time.
     #[error("the store did not answer")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It was not asked, because it did not answer a moment ago: nothing happened.
+    #[error("the store was not asked")]
+    NotAsked,
     /// It asked us to slow down: it is alive.
     #[error("the store is throttling")]
     Throttled(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -1,7 +1,7 @@
 //! The circuit breaker of a provider: one item for the whole fleet.
 //!
 //! ```text
-//!                 FAIL x5, streak >= 1 s          retry_at passes
+//!                 FAIL x5, streak >= 1.2 s        retry_at passes
 //!                 or 5 in a row here              (no write needed)
 //!      +--------+ -------------------> +------+ -------------------> +-----------+
 //!      | closed |                      | open |                      | half-open |
@@ -17,16 +17,27 @@
 //! |---|---|---|
 //! | FAIL | my epoch, closed | failures + 1, `streak_at` if absent |
 //! | HEAL | my epoch, closed, failures > 0 | failures 0 |
-//! | OPEN | my epoch, closed, and (failures >= 5 with a streak >= 1 s old, or 5 in a row seen by this environment) | epoch + 1, `retry_at` |
+//! | OPEN | my epoch, closed, and (failures >= 5 with a streak >= 1.2 s old, or 5 in a row seen by this environment) | epoch + 1, `retry_at` |
 //! | PROBE | my epoch, open, `retry_at` passed, no live token | token, `probe_until` |
 //! | CLOSE | my epoch and token | closed, failures 0 |
 //! | REOPEN | my epoch and token | `retry_at` anew |
 //! | RELEASE | my epoch and token | token removed |
 //! | RESET | none: an operator decides | epoch + 1, closed |
 //!
-//! Why the streak must be a second old: with lazy healing, a large fleet at a small error rate reaches five failures
-//! within milliseconds although most calls succeed. A second gives the successes time to heal the count; a dead
-//! provider has none. A healthy success writes nothing at all.
+//! Why the streak must have an age: with lazy healing, a large fleet at a small error rate reaches five failures within
+//! milliseconds although most calls succeed. A healthy success writes nothing at all, and an environment learns of
+//! failures when it next reads the item, at most [`LONGEST_SNAPSHOT`] later. So that is how old the streak must be:
+//! every environment that calls has looked at the circuit since the streak began, and its next success heals. A dead
+//! provider has no successes. Whoever finds a streak [`OVERDUE`] old that nobody has acted upon opens the circuit too:
+//! the failures may have come from environments that have not called since.
+//!
+//! Formulas, with `P` the time one probe may take and clocks that are off by at most `e`:
+//!
+//! ```text
+//! a call begins on an open circuit at most   LONGEST_SNAPSHOT after it opened
+//! a dead provider's circuit is open at most  1.5 s + 2e after its fifth failure, if somebody calls
+//! a crashed probe's place is free at most    P + 2 s + 2e after it was claimed
+//! ```
 //!
 //! The epoch keeps a late answer from speaking about a circuit that has moved on; the token keeps two environments from
 //! probing at once. This file refuses to know the time, a store, or what a failure is.
@@ -34,7 +45,14 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::planted::{Rule, broken};
 use crate::store::{Action, Item, Test, Update};
+
+/// How long a reading of the circuit may be acted on, at the longest (large fleets read less often, see the gate).
+pub const LONGEST_SNAPSHOT: Duration = Duration::from_millis(1_200);
+
+/// A streak this old that nobody has acted upon opens the circuit even without a further failure.
+pub const OVERDUE: Duration = Duration::from_millis(1_500);
 
 /// The numbers of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +66,19 @@ pub struct BreakerPolicy {
 }
 
 impl Default for BreakerPolicy {
-    /// Five failures, a second of them, sixty seconds open.
+    /// Five failures, a streak of 1.2 s, sixty seconds open.
     fn default() -> Self {
-        Self { failures: 5, min_streak: Duration::from_secs(1), open_for: Duration::from_secs(60) }
+        Self { failures: 5, min_streak: LONGEST_SNAPSHOT, open_for: Duration::from_secs(60) }
+    }
+}
+
+impl BreakerPolicy {
+    fn min_streak(&self) -> Duration {
+        if broken(Rule::StreakHasAnAge) { Duration::ZERO } else { self.min_streak }
+    }
+
+    fn retry_at(&self, now: Timestamp) -> Timestamp {
+        now.after(if broken(Rule::OpenLastsItsTime) { self.open_for / 2 } else { self.open_for })
     }
 }
 
@@ -117,7 +145,8 @@ impl Circuit {
     /// What the circuit says at `now`: a pure function of the item and the time, so opening up needs no writer.
     pub fn verdict(&self, now: Timestamp) -> Verdict {
         let Some(retry_at) = self.retry_at.filter(|_| self.open) else { return Verdict::Closed };
-        let wait_until = retry_at.max(self.probe_until.unwrap_or(retry_at));
+        let probe_until = self.probe_until.filter(|_| !broken(Rule::OneProbeAtATime));
+        let wait_until = retry_at.max(probe_until.unwrap_or(retry_at));
         if now < wait_until { Verdict::Open(wait_until) } else { Verdict::HalfOpen }
     }
 
@@ -134,13 +163,24 @@ impl Circuit {
         if in_a_row >= policy.failures {
             return Some(Cause::Local);
         }
-        let long_enough = self.streak_at.is_some_and(|since| since <= now.before(policy.min_streak));
-        (self.failures >= i64::from(policy.failures) && long_enough).then_some(Cause::Fleet)
+        self.has_streak(policy, policy.min_streak(), now).then_some(Cause::Fleet)
+    }
+
+    /// Whether the circuit should have been opened by now, although no failure says so.
+    pub fn is_overdue(&self, policy: &BreakerPolicy, now: Timestamp) -> bool {
+        !self.open && self.has_streak(policy, OVERDUE.max(policy.min_streak()), now)
+    }
+
+    fn has_streak(&self, policy: &BreakerPolicy, age: Duration, now: Timestamp) -> bool {
+        let old_enough = self.streak_at.is_some_and(|since| since <= now.before(age));
+        self.failures >= i64::from(policy.failures) && old_enough
     }
 
     /// FAIL: an attempt admitted under this epoch failed at `now`.
     pub fn fail(provider: &str, epoch: i64, now: Timestamp) -> Update {
-        closed(provider, epoch).then([
+        let update =
+            if broken(Rule::FailuresCountInTheirEpoch) { Update::of(key(provider)) } else { closed(provider, epoch) };
+        update.then([
             Action::Add("failures", 1),
             Action::SetIfAbsent("streak_at", now.as_millis().into()),
             Action::Add("v", 1),
@@ -163,13 +203,13 @@ impl Circuit {
             Cause::Local => update,
             Cause::Fleet => update
                 .when([Test::AtLeast("failures", i64::from(policy.failures))])
-                .when([Test::AtMost("streak_at", now.before(policy.min_streak).as_millis())]),
+                .when([Test::AtMost("streak_at", now.before(policy.min_streak()).as_millis())]),
         };
         update.then([
             Action::Set("epoch", (epoch + 1).into()),
             Action::Set("state", "open".into()),
             Action::Set("opened_at", now.as_millis().into()),
-            Action::Set("retry_at", now.after(policy.open_for).as_millis().into()),
+            Action::Set("retry_at", policy.retry_at(now).as_millis().into()),
             Action::Remove("streak_at"),
             Action::Remove("probe_token"),
             Action::Remove("probe_until"),
@@ -179,16 +219,20 @@ impl Circuit {
 
     /// PROBE: claim the one probe of a half-open circuit, to be answered before `until`.
     pub fn probe(provider: &str, epoch: i64, token: &str, until: Timestamp, now: Timestamp) -> Update {
-        Update::of(key(provider))
+        let update = Update::of(key(provider))
             .when(epoch_is(epoch))
             .when([Test::Equals("state", "open".into())])
-            .when([Test::AtMost("retry_at", now.as_millis())])
-            .when([Test::Absent("probe_token"), Test::AtMost("probe_until", now.as_millis())])
-            .then([
-                Action::Set("probe_token", token.into()),
-                Action::Set("probe_until", until.as_millis().into()),
-                Action::Add("v", 1),
-            ])
+            .when([Test::AtMost("retry_at", now.as_millis())]);
+        let update = if broken(Rule::OneProbeAtATime) {
+            update
+        } else {
+            update.when([Test::Absent("probe_token"), Test::AtMost("probe_until", now.as_millis())])
+        };
+        update.then([
+            Action::Set("probe_token", token.into()),
+            Action::Set("probe_until", until.as_millis().into()),
+            Action::Add("v", 1),
+        ])
     }
 
     /// CLOSE: the probe succeeded.
@@ -208,7 +252,7 @@ impl Circuit {
     /// REOPEN: the probe failed.
     pub fn reopen(provider: &str, epoch: i64, token: &str, policy: &BreakerPolicy, now: Timestamp) -> Update {
         held(provider, epoch, token).then([
-            Action::Set("retry_at", now.after(policy.open_for).as_millis().into()),
+            Action::Set("retry_at", policy.retry_at(now).as_millis().into()),
             Action::Remove("probe_token"),
             Action::Remove("probe_until"),
             Action::Add("v", 1),
@@ -242,7 +286,8 @@ impl Circuit {
 
 /// How long a probe may be away before another may take its place: its own timeout and two seconds.
 pub fn probe_lease(timeout: Duration) -> Duration {
-    timeout + Duration::from_secs(2)
+    let patience = if broken(Rule::ProbesExpire) { 3_600 } else { 2 };
+    timeout + Duration::from_secs(patience)
 }
 
 fn closed(provider: &str, epoch: i64) -> Update {
@@ -252,7 +297,8 @@ fn closed(provider: &str, epoch: i64) -> Update {
 }
 
 fn held(provider: &str, epoch: i64, token: &str) -> Update {
-    Update::of(key(provider)).when(epoch_is(epoch)).when([Test::Equals("probe_token", token.into())])
+    let update = Update::of(key(provider)).when(epoch_is(epoch));
+    if broken(Rule::OnlyTheProbeCloses) { update } else { update.when([Test::Equals("probe_token", token.into())]) }
 }
 
 /// A circuit that never opened has no epoch attribute, which counts as epoch 0.
@@ -327,7 +373,7 @@ mod tests {
             fleet.fail(0, 1);
         }
         assert_eq!(fleet.circuit().verdict(fleet.now), Verdict::Closed);
-        fleet.pass(SECOND - Duration::from_millis(1));
+        fleet.pass(LONGEST_SNAPSHOT - Duration::from_millis(1));
         fleet.fail(0, 1);
         assert!(!fleet.circuit().open);
         fleet.pass(Duration::from_millis(1));

@@ -1,53 +1,119 @@
-//! The rate limit of a provider: a token bucket kept as one number for the whole fleet.
+//! A rate limit: a token bucket kept as one number for the whole fleet, with a daily quota beside it.
 //!
 //! This is the generic cell rate algorithm. The item holds `tat`, the *theoretical arrival time*: when the bucket will
-//! be full again. A call costs one interval `T = period / n`; the bucket holds `burst` of them. With `now` and `tat` in
-//! microseconds:
+//! be full again. A call costs one interval `T = period / calls`. With `now` and `tat` in microseconds and the
+//! *tolerance* `B` (how many calls may leave at once):
 //!
 //! ```text
-//! slot of the next call = max(now, tat - (burst - 1) * T)        take it: tat = max(now, tat) + T
+//! slot of the next call = max(now, tat - (B - 1) * T)            take n: tat = max(now, tat) + n * T
 //! ```
 //!
 //! `max` cannot be said in a guarded update, so a take is one of two: *idle* (`tat <= now`: set it) or *busy* (`tat`
 //! above now, within what we are willing to wait for: add to it). A refusal returns the item and the other form is
 //! tried. Since `tat` only grows, a refusal learned once holds without asking again: a flood is turned away with no I/O.
 //!
-//! A call whose slot lies in the future has *reserved* it: it waits outside the store, in the order of arrival, and
-//! nobody can take its place. A provider's 429 sets `blocked_until` for everybody.
+//! **Reservation.** A call whose slot lies in the future has reserved it: it waits outside the store, in the order of
+//! arrival, and nobody can take its place. A provider's 429 sets `blocked_until` for everybody.
 //!
-//! Promise: in any window `W`, at most `burst + W / T` calls leave. This file refuses to sleep, and to know the time.
+//! **Leases.** An environment that calls often takes several slots in one trip, as many as it made calls in the last
+//! `D`, but at most a quarter of what the whole rate allows in that time:
+//!
+//! ```text
+//! D = burst * T / 2, but 250 ms <= D <= 1 s          n = clamp(own calls in the last D, 1, D / 4T)
+//! B = max(1, burst - D / T)
+//! ```
+//!
+//! A slot may be used from its time on for `D`, then it is lost. Because late use can bunch calls together, the burst
+//! is reduced by what `D` can add.
+//!
+//! **Quota.** A day is a day in Seoul. Its count is kept in the same update as `tat`, so that a slot and a place in the
+//! quota are had together or not at all.
+//!
+//! Promise: with clocks that are off by at most `e`, in any window `W` at most `burst + (W + 2e + D) / T` calls leave.
+//! This file refuses to sleep, and to know the time.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::planted::{Rule, broken};
 use crate::store::{Action, Item, Test, Update};
+
+/// Bounds of `D`, how long past its time a slot may be used.
+const SHORTEST_LEASE: Duration = Duration::from_millis(250);
+const LONGEST_LEASE: Duration = Duration::from_secs(1);
+
+/// An environment takes at most this part of what the whole rate allows in `D`.
+const LARGEST_SHARE: u32 = 4;
+
+/// Seoul is nine hours ahead of UTC and has no summer time, in milliseconds.
+const SEOUL_MS: i64 = 9 * 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// The numbers of a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RatePolicy {
-    /// The time between two calls of a steady stream: 100 ms for 10 per second.
-    pub interval: Duration,
+    /// How many calls may leave per period.
+    pub calls: u32,
+    /// The period.
+    pub period: Duration,
     /// How many calls may leave at once after a pause; at least 1.
     pub burst: u32,
     /// How long a call may wait for its slot.
     pub max_wait: Duration,
+    /// How many calls may leave per day, midnight to midnight in Seoul; `None` for no such limit.
+    pub daily_quota: Option<u32>,
 }
 
 impl RatePolicy {
-    /// `calls` per `period`, `burst` at once; `None` when one of them is zero.
+    /// `calls` per `period`, `burst` at once, no daily quota; `None` when one of them is zero, or when there are more
+    /// calls than microseconds.
     pub fn new(calls: u32, period: Duration, burst: u32, max_wait: Duration) -> Option<Self> {
-        let interval = period.checked_div(calls).filter(|interval| *interval >= Duration::from_micros(1))?;
-        (burst > 0).then_some(Self { interval, burst, max_wait })
+        let policy = Self { calls, period, burst, max_wait, daily_quota: None };
+        (calls > 0 && burst > 0 && policy.interval() >= Duration::from_micros(1)).then_some(policy)
+    }
+
+    /// The same with a daily quota.
+    pub fn daily(self, daily_quota: Option<u32>) -> Self {
+        Self { daily_quota, ..self }
+    }
+
+    /// `T`: the time between two calls of a steady stream.
+    pub fn interval(&self) -> Duration {
+        self.period.checked_div(self.calls).unwrap_or(self.period)
+    }
+
+    /// `D`: how long past its time a slot may be used.
+    pub fn lease(&self) -> Duration {
+        (self.interval() * self.burst / 2).clamp(SHORTEST_LEASE, LONGEST_LEASE)
+    }
+
+    /// The most slots that one take may ask for.
+    pub fn largest_take(&self) -> u32 {
+        (slots(self.lease(), self.interval()) / LARGEST_SHARE).max(1)
+    }
+
+    /// What one of `environments` may do while they cannot ask each other: its part of the rate.
+    pub fn share_of(&self, environments: f64) -> Self {
+        let period = self.period.mul_f64(environments.max(1.0));
+        let burst = (f64::from(self.burst) / environments.max(1.0)).floor() as u32;
+        Self { period, burst: burst.max(1), ..*self }
     }
 
     fn interval_us(&self) -> i64 {
-        micros(self.interval)
+        micros(self.interval()).max(1)
     }
 
-    /// How far `tat` runs ahead of the next call's slot.
+    /// How far `tat` runs ahead of the next call's slot: `(B - 1) * T`.
     fn slack_us(&self) -> i64 {
-        self.interval_us().saturating_mul(i64::from(self.burst) - 1)
+        let late = slots(self.lease(), self.interval());
+        let tolerance = self.burst.saturating_sub(late).max(1);
+        self.interval_us().saturating_mul(i64::from(tolerance) - 1)
     }
+}
+
+/// How many intervals a span holds, rounded up.
+fn slots(span: Duration, interval: Duration) -> u32 {
+    u32::try_from(span.as_micros().div_ceil(interval.as_micros().max(1))).unwrap_or(u32::MAX)
 }
 
 /// The key of a provider's rate item.
@@ -55,20 +121,45 @@ pub fn key(provider: &str) -> String {
     format!("rate#{provider}")
 }
 
-/// A provider's bucket as the store had it.
+/// The key of a caller's rate item.
+pub fn caller_key(caller: &str) -> String {
+    format!("rate#caller#{caller}")
+}
+
+/// The day in Seoul, counted from 1970-01-01.
+fn day_of(now: Timestamp) -> i64 {
+    now.as_millis().saturating_add(SEOUL_MS).div_euclid(DAY_MS)
+}
+
+/// When the day after `day` begins in Seoul.
+fn end_of(day: i64) -> Timestamp {
+    Timestamp::from_millis((day + 1).saturating_mul(DAY_MS) - SEOUL_MS)
+}
+
+/// A bucket as the store had it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// Theoretical arrival time, microseconds since the epoch.
     pub tat_us: i64,
     /// Until when the provider asked everybody to stay away.
     pub blocked_until: Option<Timestamp>,
+    /// The day that is being counted, see [`RatePolicy::daily_quota`].
+    pub day: i64,
+    /// The slots taken on that day.
+    pub day_count: i64,
+    /// The slots ever taken by the whole fleet.
+    pub taken: i64,
 }
 
 impl From<&Item> for Bucket {
     fn from(item: &Item) -> Self {
+        let number = |name| item.number(name).unwrap_or(0);
         Self {
-            tat_us: item.number("tat").unwrap_or(0),
+            tat_us: number("tat"),
             blocked_until: item.number("blocked_until").map(Timestamp::from_millis),
+            day: number("day"),
+            day_count: number("day_count"),
+            taken: number("taken"),
         }
     }
 }
@@ -76,70 +167,225 @@ impl From<&Item> for Bucket {
 impl From<Bucket> for Item {
     fn from(bucket: Bucket) -> Self {
         let blocked = bucket.blocked_until.map(|until| ("blocked_until".to_owned(), until.as_millis().into()));
-        Self([("tat".to_owned(), bucket.tat_us.into())].into_iter().chain(blocked).collect())
+        let numbers =
+            [("tat", bucket.tat_us), ("day", bucket.day), ("day_count", bucket.day_count), ("taken", bucket.taken)];
+        let numbers = numbers.map(|(name, number)| (name.to_owned(), number.into()));
+        Self(numbers.into_iter().chain(blocked).collect())
     }
 }
 
-/// What to do about one call.
+/// What to do about a call that needs a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Ask the store for a slot.
-    Take(Update),
+    /// Ask the store for slots with this update; if it is applied, [`Bucket::leased`] says which.
+    Take {
+        /// The update.
+        update: Update,
+        /// How many slots it takes.
+        count: u32,
+    },
     /// No slot within the wait allowed: the earliest is this far away.
     Refuse(Duration),
 }
 
+/// Slots that were taken and not yet used, in the order of their times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// The time of the first by the algorithm, microseconds since the epoch.
+    next_us: i64,
+    /// No slot is earlier than this.
+    floor_us: i64,
+    left: u32,
+}
+
+impl Lease {
+    /// Takes out the first slot that can be used at `earliest` or later, but not later than `until`, and says when to
+    /// use it. Slots that are over by then are dropped.
+    pub fn pop(&mut self, policy: &RatePolicy, earliest: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        while let Some(slot) = self.first() {
+            if slot.max(earliest) > until {
+                return None;
+            }
+            self.next_us += policy.interval_us();
+            self.left -= 1;
+            if is_usable(slot, policy, earliest) {
+                return Some(slot.max(earliest));
+            }
+        }
+        None
+    }
+
+    /// When the earliest slot begins; `None` when none is left.
+    pub fn first(&self) -> Option<Timestamp> {
+        let slot_us = self.next_us.max(self.floor_us);
+        // Up to the next millisecond: a slot is never used before its time.
+        (self.left > 0).then(|| Timestamp::from_millis(slot_us.saturating_add(999).div_euclid(1_000)))
+    }
+
+    /// How many slots are left.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+}
+
+/// Whether a call may still leave at `now` for a slot that began, or begins, at `slot`.
+pub fn is_usable(slot: Timestamp, policy: &RatePolicy, now: Timestamp) -> bool {
+    now <= slot.after(policy.lease()) || broken(Rule::SlotsExpire)
+}
+
 impl Bucket {
-    /// The plan for one call at `now` that may wait up to `wait`, judged by this reading of the bucket.
-    pub fn plan(&self, provider: &str, policy: &RatePolicy, wait: Duration, now: Timestamp) -> Plan {
+    /// The plan for one call at `now` that may wait up to `wait`, in an environment that would make use of `wanted`
+    /// slots, judged by this reading of the bucket.
+    pub fn plan(&self, key: &str, policy: &RatePolicy, wanted: u32, wait: Duration, now: Timestamp) -> Plan {
         let away = self.slot_in(policy, now);
         if away > wait {
             return Plan::Refuse(away);
         }
+        let count = wanted.clamp(1, policy.largest_take());
+        let (update, count) = self.count_day(Update::of(key), policy, count, now);
         // Nobody leaves before the block ends, so a blocked bucket counts from there as an idle one counts from now.
         let earliest = self.blocked_until.map_or(now, |until| until.max(now));
-        let update = Update::of(key(provider))
-            .when([Test::Absent("blocked_until"), Test::AtMost("blocked_until", earliest.as_millis())]);
-        let step = policy.interval_us();
-        Plan::Take(if self.tat_us <= earliest.as_micros() {
+        let update = if broken(Rule::BlocksHold) {
             update
-                .when([Test::Absent("tat"), Test::AtMost("tat", earliest.as_micros())])
-                .then([Action::Set("tat", (earliest.as_micros() + step).into()), Action::Add("v", 1)])
+        } else {
+            update.when([Test::Absent("blocked_until"), Test::AtMost("blocked_until", earliest.as_millis())])
+        };
+        let step = policy.interval_us().saturating_mul(count);
+        let update = update.then([Action::Add("taken", count), Action::Add("v", 1)]);
+        let update = if self.tat_us <= earliest.as_micros() || broken(Rule::SlotsAreFree) {
+            let update = if broken(Rule::SlotsAreFree) {
+                update
+            } else {
+                update.when([Test::Absent("tat"), Test::AtMost("tat", earliest.as_micros())])
+            };
+            update.then([Action::Set("tat", (earliest.as_micros() + step).into())])
         } else {
             update
                 .when([Test::AtLeast("tat", earliest.as_micros() + 1)])
                 .when([Test::AtMost("tat", now.as_micros() + policy.slack_us() + micros(wait))])
-                .then([Action::Add("tat", step), Action::Add("v", 1)])
-        })
+                .then([Action::Add("tat", step)])
+        };
+        Plan::Take { update, count: u32::try_from(count).unwrap_or(1) }
+    }
+
+    /// Adds the day's count to a take, which may become smaller by what is left of the quota.
+    fn count_day(&self, update: Update, policy: &RatePolicy, count: u32, now: Timestamp) -> (Update, i64) {
+        let count = i64::from(count);
+        let Some(quota) = policy.daily_quota.map(i64::from).filter(|_| !broken(Rule::QuotasCount)) else {
+            return (update, count);
+        };
+        let today = self.today(now);
+        if self.day == today {
+            let count = count.min(quota - self.day_count).max(1);
+            let update = update
+                .when([Test::Equals("day", today.into())])
+                .when([Test::AtMost("day_count", quota - count)])
+                .then([Action::Add("day_count", count), Action::Set("day_quota", quota.into())]);
+            return (update, count);
+        }
+        let count = count.min(quota).max(1);
+        let update = update.when([Test::Absent("day"), Test::AtMost("day", today - 1)]).then([
+            Action::Set("day", today.into()),
+            Action::Set("day_count", count.into()),
+            Action::Set("day_quota", quota.into()),
+        ]);
+        (update, count)
+    }
+
+    /// The day that counts at `now`: a clock that is behind does not bring yesterday back.
+    fn today(&self, now: Timestamp) -> i64 {
+        day_of(now).max(self.day)
     }
 
     /// The bucket that allows only what both readings allow.
     pub fn stricter(self, other: Self) -> Self {
-        let blocked_until = self.blocked_until.max(other.blocked_until);
-        Self { tat_us: self.tat_us.max(other.tat_us), blocked_until }
+        let (day, day_count) = (self.day, self.day_count).max((other.day, other.day_count));
+        Self {
+            tat_us: self.tat_us.max(other.tat_us),
+            blocked_until: self.blocked_until.max(other.blocked_until),
+            day,
+            day_count,
+            taken: self.taken.max(other.taken),
+        }
     }
 
     /// How long from `now` until the next free slot.
     pub fn slot_in(&self, policy: &RatePolicy, now: Timestamp) -> Duration {
         let by_rate = wait_until(self.tat_us.saturating_sub(policy.slack_us()), now);
-        by_rate.max(self.blocked_in(now))
+        by_rate.max(self.blocked_in(now)).max(self.quota_in(policy, now))
     }
 
-    /// How long until the slot just taken, given the bucket right after the taking.
-    pub fn taken_in(&self, policy: &RatePolicy, now: Timestamp) -> Duration {
-        let slot = self.tat_us.saturating_sub(policy.interval_us()).saturating_sub(policy.slack_us());
-        wait_until(slot, now).max(self.blocked_in(now))
+    /// How long until the provider may be called again, going by what it asked for itself.
+    pub fn blocked_in(&self, now: Timestamp) -> Duration {
+        let until = self.blocked_until.filter(|_| !broken(Rule::BlocksHold));
+        until.map_or(Duration::ZERO, |until| until.since(now))
     }
 
-    fn blocked_in(&self, now: Timestamp) -> Duration {
-        self.blocked_until.map_or(Duration::ZERO, |until| until.since(now))
+    /// How long until the quota has a place.
+    fn quota_in(&self, policy: &RatePolicy, now: Timestamp) -> Duration {
+        let used_up = policy.daily_quota.is_some_and(|quota| {
+            self.day == self.today(now) && self.day_count >= i64::from(quota) && !broken(Rule::QuotasCount)
+        });
+        if used_up { end_of(self.day).since(now) } else { Duration::ZERO }
+    }
+
+    /// The `count` slots just taken at `now`, given the bucket right after the taking.
+    pub fn leased(&self, policy: &RatePolicy, count: u32, now: Timestamp) -> Lease {
+        let taken_us = policy.interval_us().saturating_mul(count.into());
+        let floor = self.blocked_until.filter(|_| !broken(Rule::BlocksHold)).map_or(now, |until| until.max(now));
+        let next_us = self.tat_us.saturating_sub(taken_us).saturating_sub(policy.slack_us());
+        Lease { next_us, floor_us: floor.as_micros(), left: count }
+    }
+
+    /// The calls that could leave at once at `now`.
+    pub fn remaining(&self, policy: &RatePolicy, now: Timestamp) -> u32 {
+        if !self.slot_in(policy, now).is_zero() {
+            return 0;
+        }
+        let room = now.as_micros() + policy.slack_us() - self.tat_us.max(now.as_micros());
+        let by_rate = 1 + u32::try_from(room / policy.interval_us()).unwrap_or(0);
+        let by_quota = policy.daily_quota.map(|quota| {
+            let used = if self.day == self.today(now) { self.day_count } else { 0 };
+            u32::try_from(i64::from(quota) - used).unwrap_or(0)
+        });
+        by_quota.map_or(by_rate, |left| left.min(by_rate))
     }
 
     /// The provider asked everybody to stay away until `until`; never shortens an earlier request.
-    pub fn block(provider: &str, until: Timestamp) -> Update {
-        Update::of(key(provider))
+    pub fn block(key: &str, until: Timestamp) -> Update {
+        Update::of(key)
             .when([Test::Absent("blocked_until"), Test::AtMost("blocked_until", until.as_millis())])
             .then([Action::Set("blocked_until", until.as_millis().into()), Action::Add("v", 1)])
+    }
+}
+
+/// What part of the fleet's calls this environment makes, from the counts that come back with each take.
+///
+/// Nobody registers anywhere: what an environment needs to know is not how many others there are but how much of the
+/// rate is its own, and the fleet's count of slots taken tells that for free. Old takes fade.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    own: f64,
+    fleet: f64,
+    last: Option<i64>,
+}
+
+impl Share {
+    /// What remains of the past with each take.
+    const FADING: f64 = 0.9;
+
+    /// Takes in a take of `count` slots that brought the fleet's count to `taken`.
+    pub fn note(&mut self, count: u32, taken: i64) {
+        let own = f64::from(count);
+        let fleet = self.last.map_or(own, |last| (taken.saturating_sub(last)) as f64).max(own);
+        self.own = self.own * Self::FADING + own;
+        self.fleet = self.fleet * Self::FADING + fleet;
+        self.last = Some(taken);
+    }
+
+    /// The fleet as a number of environments like this one; at least 1.
+    pub fn environments(&self) -> f64 {
+        if self.own > 0.0 { (self.fleet / self.own).max(1.0) } else { 1.0 }
     }
 }
 
@@ -159,20 +405,21 @@ mod tests {
     use crate::store::{MemoryStore, Outcome};
 
     const START: Timestamp = Timestamp::from_millis(1_795_233_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn policy(per_second: u32, burst: u32, max_wait_ms: u64) -> RatePolicy {
         let wait = Duration::from_millis(max_wait_ms);
-        RatePolicy::new(per_second, Duration::from_secs(1), burst, wait).expect("a valid policy")
+        RatePolicy::new(per_second, SECOND, burst, wait).expect("a valid policy")
     }
 
-    /// Takes a slot the way the gate does: plan, ask, and plan again with what a refusal returned.
-    fn take(store: &MemoryStore, policy: &RatePolicy, now: Timestamp) -> Result<Duration, Duration> {
+    /// Takes up to `wanted` slots the way the limiter does: plan, ask, and plan again with what a refusal returned.
+    fn take(store: &MemoryStore, policy: &RatePolicy, wanted: u32, now: Timestamp) -> Result<Lease, Duration> {
         let mut bucket = Bucket::default();
         for _ in 0..4 {
-            match bucket.plan("p", policy, policy.max_wait, now) {
+            match bucket.plan("rate#p", policy, wanted, policy.max_wait, now) {
                 Plan::Refuse(away) => return Err(away),
-                Plan::Take(update) => match store.apply(&update) {
-                    Outcome::Applied(item) => return Ok(Bucket::from(&item).taken_in(policy, now)),
+                Plan::Take { update, count } => match store.apply(&update) {
+                    Outcome::Applied(item) => return Ok(Bucket::from(&item).leased(policy, count, now)),
                     Outcome::Refused(item) => bucket = Bucket::from(&item.expect("it was taken before")),
                 },
             }
@@ -180,72 +427,197 @@ mod tests {
         panic!("four refusals in a row without a rival");
     }
 
+    /// The same for one slot: how long until it begins.
+    fn wait(store: &MemoryStore, policy: &RatePolicy, now: Timestamp) -> Result<u128, u128> {
+        let lease = take(store, policy, 1, now).map_err(|away| away.as_millis())?;
+        Ok(lease.first().expect("one slot").since(now).as_millis())
+    }
+
     #[test]
     fn a_burst_leaves_at_once_then_one_per_interval_then_nobody_waits_longer_than_allowed() {
-        let (store, policy) = (MemoryStore::new(), policy(10, 3, 250));
-        let waits: Vec<_> = (0..7).map(|_| take(&store, &policy, START)).collect();
-        let ms = Duration::from_millis;
-        assert_eq!(waits, [Ok(ms(0)), Ok(ms(0)), Ok(ms(0)), Ok(ms(100)), Ok(ms(200)), Err(ms(300)), Err(ms(300))]);
-        assert_eq!(take(&store, &policy, START.after(ms(60))), Ok(ms(240)));
+        // 10 per second, 6 of a burst, of which 300 ms late use takes 3.
+        let (store, policy) = (MemoryStore::new(), policy(10, 6, 250));
+        let waits: Vec<_> = (0..7).map(|_| wait(&store, &policy, START)).collect();
+        assert_eq!(waits, [Ok(0), Ok(0), Ok(0), Ok(100), Ok(200), Err(300), Err(300)]);
+        assert_eq!(wait(&store, &policy, START.after(Duration::from_millis(60))), Ok(240));
     }
 
     #[test]
     fn after_a_block_the_burst_is_no_larger_than_ever() {
-        let (store, policy) = (MemoryStore::new(), policy(10, 2, 2_000));
+        let (store, policy) = (MemoryStore::new(), policy(10, 5, 2_000));
         for _ in 0..3 {
-            assert!(take(&store, &policy, START).is_ok());
+            assert!(take(&store, &policy, 1, START).is_ok());
         }
-        assert!(matches!(store.apply(&Bucket::block("p", START.after(Duration::from_secs(1)))), Outcome::Applied(_)));
-        let waits: Vec<_> = (0..4).map(|_| take(&store, &policy, START).map(|wait| wait.as_millis())).collect();
+        assert!(matches!(store.apply(&Bucket::block("rate#p", START.after(SECOND))), Outcome::Applied(_)));
+        let waits: Vec<_> = (0..4).map(|_| wait(&store, &policy, START)).collect();
         assert_eq!(waits, [Ok(1_000), Ok(1_000), Ok(1_100), Ok(1_200)]);
     }
 
     #[test]
     fn a_block_is_never_shortened_and_is_refused_beyond_the_wait() {
         let (store, policy) = (MemoryStore::new(), policy(10, 2, 500));
-        let (near, far) = (START.after(Duration::from_secs(2)), START.after(Duration::from_secs(9)));
-        assert!(matches!(store.apply(&Bucket::block("p", far)), Outcome::Applied(_)));
-        assert!(matches!(store.apply(&Bucket::block("p", near)), Outcome::Refused(_)));
-        assert_eq!(take(&store, &policy, START), Err(Duration::from_secs(9)));
+        let (near, far) = (START.after(SECOND * 2), START.after(SECOND * 9));
+        assert!(matches!(store.apply(&Bucket::block("rate#p", far)), Outcome::Applied(_)));
+        assert!(matches!(store.apply(&Bucket::block("rate#p", near)), Outcome::Refused(_)));
+        assert_eq!(wait(&store, &policy, START), Err(9_000));
     }
 
     #[test]
     fn zero_calls_zero_burst_and_rates_beyond_a_microsecond_are_no_policy() {
-        let second = Duration::from_secs(1);
-        assert_eq!(RatePolicy::new(0, second, 1, second), None);
-        assert_eq!(RatePolicy::new(1, second, 0, second), None);
-        assert_eq!(RatePolicy::new(2_000_000, second, 1, second), None);
+        assert_eq!(RatePolicy::new(0, SECOND, 1, SECOND), None);
+        assert_eq!(RatePolicy::new(1, SECOND, 0, SECOND), None);
+        assert_eq!(RatePolicy::new(2_000_000, SECOND, 1, SECOND), None);
+    }
+
+    #[test]
+    fn the_numbers_of_a_lease_follow_from_rate_and_burst() {
+        let ms = Duration::from_millis;
+        for (per_second, burst, lease, largest) in [
+            (10, 10, 500, 1),
+            (100, 100, 500, 12),
+            (100, 1, 250, 6),
+            (1, 1, 500, 1),
+            (1, 9, 1_000, 1),
+            (50, 200, 1_000, 12),
+        ] {
+            let policy = policy(per_second, burst, 0);
+            assert_eq!((policy.lease(), policy.largest_take()), (ms(lease), largest), "{per_second}/s, {burst}");
+        }
+    }
+
+    #[test]
+    fn a_lease_holds_what_was_taken_and_a_slot_not_used_in_time_is_lost() {
+        let (store, policy) = (MemoryStore::new(), policy(100, 100, 1_000));
+        let mut lease = take(&store, &policy, 99, START).unwrap();
+        assert_eq!(lease.left(), 12, "a quarter of what the rate allows in half a second");
+        assert_eq!(lease.pop(&policy, START, START), Some(START));
+        assert_eq!(lease.left(), 11);
+        let late = START.after(policy.lease());
+        assert_eq!(lease.pop(&policy, late, late), Some(late), "to the last millisecond");
+        assert_eq!(lease.pop(&policy, late.after(Duration::from_millis(1)), late.after(SECOND)), None);
+        assert_eq!(lease.left(), 0);
+    }
+
+    #[test]
+    fn slots_ahead_wait_for_their_time_and_stay_for_later_when_that_is_too_long() {
+        let (store, policy) = (MemoryStore::new(), policy(10, 1, 1_000));
+        let at = |ms| START.after(Duration::from_millis(ms));
+        assert_eq!(take(&store, &policy, 1, START).unwrap().first(), Some(at(0)));
+        let mut ahead = take(&store, &policy, 1, START).unwrap();
+        assert_eq!(ahead.pop(&policy, START, at(99)), None);
+        assert_eq!(ahead.first(), Some(at(100)));
+        assert_eq!(ahead.pop(&policy, START, at(100)), Some(at(100)));
+    }
+
+    #[test]
+    fn a_quota_is_counted_by_the_day_in_seoul() {
+        let (store, policy) = (MemoryStore::new(), policy(100, 300, 0).daily(Some(3)));
+        // 23:59:59 in Seoul.
+        let evening = Timestamp::parse_rfc3339("2026-11-21T14:59:59Z").unwrap();
+        for _ in 0..3 {
+            assert_eq!(wait(&store, &policy, evening), Ok(0));
+        }
+        assert_eq!(wait(&store, &policy, evening), Err(1_000), "until midnight");
+        let midnight = evening.after(SECOND);
+        assert_eq!(wait(&store, &policy, midnight), Ok(0));
+        // Somebody whose clock is behind counts for the new day.
+        assert_eq!(wait(&store, &policy, evening), Ok(0));
+        assert_eq!(wait(&store, &policy, midnight), Ok(0));
+        assert_eq!(wait(&store, &policy, midnight), Err(86_400_000));
+        let bucket = Bucket::from(&store.read("rate#p").unwrap());
+        assert_eq!((bucket.day_count, bucket.taken), (3, 6));
+    }
+
+    #[test]
+    fn a_lease_takes_no_more_than_the_quota_has_left() {
+        let (store, policy) = (MemoryStore::new(), policy(100, 100, 0).daily(Some(15)));
+        assert_eq!(take(&store, &policy, 99, START).unwrap().left(), 12);
+        assert_eq!(take(&store, &policy, 99, START).unwrap().left(), 3);
+        assert!(take(&store, &policy, 99, START).is_err());
+    }
+
+    #[test]
+    fn what_remains_counts_down_to_nothing_by_rate_and_by_quota() {
+        let (store, policy) = (MemoryStore::new(), policy(10, 10, 0));
+        let remaining = |policy: &RatePolicy, now| {
+            store.read("rate#p").map_or(Bucket::default(), |item| Bucket::from(&item)).remaining(policy, now)
+        };
+        let mut told = vec![remaining(&policy, START)];
+        for _ in 0..5 {
+            assert!(take(&store, &policy, 1, START).is_ok());
+            told.push(remaining(&policy, START));
+        }
+        assert_eq!(told, [5, 4, 3, 2, 1, 0]);
+        assert_eq!(remaining(&policy, START.after(SECOND)), 5);
+        assert_eq!(
+            remaining(&policy.daily(Some(2)), START.after(SECOND)),
+            2,
+            "a quota that nothing was counted for yet"
+        );
+    }
+
+    #[test]
+    fn an_environment_learns_its_part_of_the_fleet_from_the_counts() {
+        let mut share = Share::default();
+        assert!((share.environments() - 1.0).abs() < f64::EPSILON);
+        let mut taken = 0;
+        for _ in 0..100 {
+            taken += 64;
+            share.note(1, taken);
+        }
+        assert!((60.0..=64.0).contains(&share.environments()), "{}", share.environments());
+        for _ in 0..100 {
+            taken += 2;
+            share.note(2, taken);
+        }
+        assert!(share.environments() < 1.1, "the others have gone: {}", share.environments());
+    }
+
+    #[test]
+    fn a_share_of_the_rate_is_never_nothing() {
+        let policy = policy(10, 5, 0);
+        let share = policy.share_of(4.0);
+        assert_eq!((share.interval(), share.burst), (Duration::from_millis(400), 1));
+        assert_eq!(policy.share_of(1.0), policy);
+        assert_eq!(policy.share_of(0.0), policy);
     }
 
     proptest! {
-        /// The promise of the module, for any arrivals, any policy, and a block in the middle.
+        /// The promise of the module, for any arrivals, any policy, any leases, and a block in the middle: slots used as
+        /// late as can be still keep the bound.
         #[test]
         fn no_window_holds_more_than_burst_and_rate(
-            gaps in prop::collection::vec(0..400_u64, 1..120), per_second in 1..50_u32, burst in 1..8_u32,
-            max_wait in 0..3_000_u64, block_at in 0..120_usize, block_ms in 0..4_000_u64,
+            gaps in prop::collection::vec((0..400_u64, 1..9_u32, 0..1_100_u64), 1..80), per_second in 1..50_u32,
+            burst in 1..60_u32, max_wait in 0..3_000_u64, block_at in 0..120_usize, block_ms in 0..4_000_u64,
         ) {
             let (store, policy) = (MemoryStore::new(), policy(per_second, burst, max_wait));
             let (mut now, mut leaves) = (START, Vec::new());
-            for (index, gap) in gaps.into_iter().enumerate() {
+            for (index, (gap, wanted, late)) in gaps.into_iter().enumerate() {
                 now = now.after(Duration::from_millis(gap));
                 if index == block_at {
-                    let _ = store.apply(&Bucket::block("p", now.after(Duration::from_millis(block_ms))));
+                    let _ = store.apply(&Bucket::block("rate#p", now.after(Duration::from_millis(block_ms))));
                 }
-                match take(&store, &policy, now) {
-                    Ok(wait) => {
-                        prop_assert!(wait <= policy.max_wait);
-                        leaves.push(now.as_micros() + micros(wait));
+                match take(&store, &policy, wanted, now) {
+                    Ok(mut lease) => {
+                        prop_assert!(lease.first().unwrap().since(now) <= policy.max_wait + Duration::from_millis(1));
+                        let late = Duration::from_millis(late).min(policy.lease());
+                        while let Some(slot) = lease.first() {
+                            let used = lease.pop(&policy, slot.after(late), now.after(SECOND * 3_600));
+                            leaves.push(used.unwrap().as_micros());
+                        }
                     }
                     Err(away) => prop_assert!(away > policy.max_wait),
                 }
             }
-            // A reservation made before a block keeps its time; everything after is judged by the bound.
             leaves.sort_unstable();
             for (first, &from) in leaves.iter().enumerate() {
                 for (last, &to) in leaves.iter().enumerate().skip(first) {
                     let calls = i64::try_from(last - first + 1).expect("small");
-                    let bound = i64::from(burst) + (to - from) / policy.interval_us() + 1;
-                    prop_assert!(calls <= bound + i64::from(block_ms > 0) * i64::from(burst), "{calls} in {} us", to - from);
+                    let span = to - from + micros(policy.lease()) + 2_000;
+                    let bound = i64::from(burst) + span / policy.interval_us() + 1;
+                    // A reservation made before a block keeps its time.
+                    let block = i64::from(block_ms > 0) * i64::from(burst);
+                    prop_assert!(calls <= bound + block, "{calls} in {} us", to - from);
                 }
             }
         }

@@ -29,7 +29,7 @@ impl BoundedStore {
 
     async fn bounded<T>(&self, answer: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
         if self.left_alone().is_some_and(|until| Instant::now() < until) {
-            return Err(StoreError::Unreachable("left alone after a failure".into()));
+            return Err(StoreError::NotAsked);
         }
         let answer = match timeout(self.limit, answer).await {
             Ok(answer) => answer,

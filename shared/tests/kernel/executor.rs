@@ -20,7 +20,7 @@ use crate::support::{
 
 /// 10 per second, 2 at once, half a second of patience.
 fn ten_per_second() -> Option<RatePolicy> {
-    RatePolicy::new(10, secs(1), 2, ms(500))
+    RatePolicy::new(10, secs(1), 5, ms(500))
 }
 
 /// One way to fail.

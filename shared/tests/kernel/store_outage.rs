@@ -30,7 +30,7 @@ fn world() -> (World, Arc<FaultyStore>) {
 
 /// 10 per second, 2 at once, half a second of patience.
 fn rate() -> Option<RatePolicy> {
-    RatePolicy::new(10, secs(1), 2, ms(500))
+    RatePolicy::new(10, secs(1), 5, ms(500))
 }
 
 /// An integration with everything: circuit, rate, cache, manual entries.
@@ -465,7 +465,7 @@ mod back_again {
         faulty.set(Mode::Unreachable);
         ask(&asking, 1).await.unwrap();
         let until = world.clock.now().after(secs(30));
-        assert!(matches!(faulty.inner.apply(&Bucket::block("p", until)), Outcome::Applied(_)));
+        assert!(matches!(faulty.inner.apply(&Bucket::block("rate#p", until)), Outcome::Applied(_)));
         faulty.set(Mode::Well);
         advance(secs(1)).await;
         assert_eq!(refused(&ask(&asking, 2).await), refusal(429, "rate_limited", Some(29)));
