@@ -222,7 +222,8 @@ impl Gate {
         }
     }
 
-    /// Claims the one probe. The claim is written once: with no answer to it, nobody knows whose the probe is.
+    /// Claims the one probe. A claim that got no answer may have been granted, and then nobody else probes for a while:
+    /// this environment behaves as if somebody did, and does not probe either.
     async fn claim(&self, epoch: i64, timeout: Duration) -> Result<Permit, Refusal> {
         let (since, now, token) = (self.clock.moment(), self.clock.now(), uuid::Uuid::new_v4().to_string());
         let until = now.after(probe_lease(timeout));
@@ -231,9 +232,10 @@ impl Gate {
             Ok(outcome) => self.take_in(outcome, false),
             Err(StoreError::Throttled(_)) => false,
             Err(error) => {
-                let nothing_happened = matches!(error, StoreError::NotAsked) || broken(Rule::ClaimsAreAnswered);
                 self.go_alone(&error);
-                nothing_happened && self.take_in(self.alone.apply(&update), true)
+                let won_here = self.take_in(self.alone.apply(&update), true);
+                let never_asked = matches!(error, StoreError::NotAsked);
+                won_here && (never_asked || broken(Rule::ClaimsAreAnswered))
             }
         };
         if won {

@@ -96,20 +96,23 @@ impl Limiter {
     pub async fn slot(&self, deadline: Instant) -> Result<Slot, Duration> {
         let max_wait = self.policy.map_or(Duration::MAX, |policy| policy.max_wait);
         let patience = Instant::now() + max_wait.min(deadline.saturating_duration_since(Instant::now()));
-        self.count_call();
         for _ in 0..TAKES {
             let slot = self.reserve(patience).await?;
             tokio::time::sleep(slot.at.since(self.clock.now())).await;
-            // The provider may have asked everybody to stay away while this call waited for its turn.
-            if self.blocked().is_zero() && self.is_usable(&slot) {
+            if self.is_usable(&slot) {
+                self.count_call();
                 return Ok(slot);
             }
         }
         Err(self.refuse(self.pause()))
     }
 
-    /// Whether a call may still leave for `slot` now.
+    /// Whether a call may still leave for `slot` now: its time is not over, and the provider has not asked everybody to
+    /// stay away meanwhile.
     pub fn is_usable(&self, slot: &Slot) -> bool {
+        if !self.blocked().is_zero() {
+            return false;
+        }
         let in_time = slot.taken.is_within(slot.good_for, self.clock.moment()) || broken(Rule::SlotsExpire);
         in_time && slot.policy.is_none_or(|policy| is_usable(slot.at, &policy, self.clock.now()))
     }
@@ -229,19 +232,19 @@ impl Limiter {
     }
 
     fn count_call(&self) {
-        let (now, most) = (self.clock.moment(), self.policy.map_or(0, |policy| policy.largest_take()) as usize);
-        let mut held = self.held();
+        let Some(policy) = self.policy else { return };
+        let (now, mut held) = (self.clock.moment(), self.held());
         held.calls.push_back(now);
-        while held.calls.len() > most {
+        if held.calls.len() > 2 * policy.largest_take() as usize {
             held.calls.pop_front();
         }
     }
 
-    /// How many slots this environment would make use of: as many as it made calls in the last `D`.
+    /// How many slots this environment will make use of: half as many as it made calls in the last `D`.
     fn wanted(&self, policy: &RatePolicy) -> u32 {
         let now = self.clock.moment();
         let recent = self.held().calls.iter().filter(|call| call.is_within(policy.lease(), now)).count();
-        u32::try_from(recent).unwrap_or(u32::MAX)
+        u32::try_from(recent / 2).unwrap_or(u32::MAX)
     }
 
     /// How long a caller is told to stay away when nobody can say.

@@ -8,19 +8,20 @@
 //! date - received  <=  offset  <=  date + 1 s - sent
 //! ```
 //!
-//! The bounds of the newest eight answers are intersected and the middle is applied. One answer leaves an error of half
-//! a second and half its trip at most; more of them, at different points of a second, narrow it. When the intersection
-//! is empty, the clock has been set meanwhile, and only the newest answer counts. This file refuses to ask anybody for
-//! the time.
+//! Each answer's bounds are intersected with those before it, and the middle is applied. One answer leaves an error of
+//! half a second and half its trip at most; more of them, at different points of a second, narrow it to a few
+//! milliseconds. Because clocks drift, old bounds are widened a little with every second. When nothing is left of the
+//! intersection, the clock has been set meanwhile, and only the newest answer counts.
+//!
+//! (Intersecting only the newest few answers would forget what was learned whenever requests come fast: eight answers
+//! within one second say little, and the middle of what they allow swings by half a second.)
+//!
+//! This file refuses to ask anybody for the time.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Clock, Moment, SharedClock, Timestamp};
 use crate::planted::{Rule, broken};
-
-/// How many answers are intersected.
-const ANSWERS: usize = 8;
 
 /// Answers that took longer say too little, in milliseconds.
 const LONGEST_TRIP_MS: i64 = 1_000;
@@ -31,10 +32,22 @@ const RESOLUTION_MS: i64 = 1_000;
 /// A clock that is off by more is reported, in milliseconds.
 const ALARMING_MS: i64 = 1_000;
 
-/// What the store's answers say about our clock. All in milliseconds to be added to it.
-#[derive(Clone, Debug, Default)]
+/// How far a clock may drift, in milliseconds per second: ten times what a bad quartz does.
+const DRIFT: i64 = 1;
+
+/// What the store's answers say about our clock.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StoreTime {
-    answers: VecDeque<(i64, i64)>,
+    bounds: Option<Bounds>,
+}
+
+/// The least and the greatest correction that the answers allow, in milliseconds to be added to our clock, which showed
+/// `at` at the last one.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    low: i64,
+    high: i64,
+    at: Timestamp,
 }
 
 impl StoreTime {
@@ -44,28 +57,19 @@ impl StoreTime {
         if !(0..=LONGEST_TRIP_MS).contains(&trip) {
             return;
         }
-        let bounds = (date.as_millis() - received.as_millis(), date.as_millis() + RESOLUTION_MS - sent.as_millis());
-        if let Some((low, high)) = self.bounds()
-            && (bounds.0 > high || bounds.1 < low)
-        {
-            self.answers.clear();
-        }
-        if self.answers.len() == ANSWERS {
-            self.answers.pop_front();
-        }
-        self.answers.push_back(bounds);
-    }
-
-    /// The least and the greatest correction that all answers allow.
-    fn bounds(&self) -> Option<(i64, i64)> {
-        let low = self.answers.iter().map(|(low, _)| *low).max()?;
-        let high = self.answers.iter().map(|(_, high)| *high).min()?;
-        Some((low, high))
+        let low = date.as_millis() - received.as_millis();
+        let high = date.as_millis() + RESOLUTION_MS - sent.as_millis();
+        let known = self.bounds.map(|known| {
+            let drift = DRIFT * (received.as_millis() - known.at.as_millis()).abs() / 1_000;
+            (low.max(known.low - drift), high.min(known.high + drift))
+        });
+        let (low, high) = known.filter(|(low, high)| low <= high).unwrap_or((low, high));
+        self.bounds = Some(Bounds { low, high, at: received });
     }
 
     /// What to add to our clock; 0 before the first answer.
     pub fn correction_ms(&self) -> i64 {
-        self.bounds().map_or(0, |(low, high)| low.midpoint(high))
+        self.bounds.map_or(0, |bounds| bounds.low.midpoint(bounds.high))
     }
 }
 
@@ -161,30 +165,39 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the skew and the trips: the error is at most half a second and half the fastest trip, and it does
-        /// not get worse with more answers.
+        /// Whatever the skew and the trips: the error is at most half a second and half the fastest trip.
         #[test]
         fn an_answer_leaves_half_a_second_and_half_its_trip(
             skew in -5_000..5_000_i64, trips in prop::collection::vec((0..2_500_i64, 0..200_i64, 0..200_i64), 1..20),
         ) {
-            let (mut store, mut now, mut worst, mut fastest) = (StoreTime::default(), START, i64::MAX, i64::MAX);
-            for (index, (pause, out, back)) in trips.into_iter().enumerate() {
+            let (mut store, mut now, mut fastest) = (StoreTime::default(), START, i64::MAX);
+            for (pause, out, back) in trips {
                 now += pause;
                 let sent = Timestamp::from_millis(now + skew);
                 now += out;
                 let date = Timestamp::from_millis(now.div_euclid(1_000) * 1_000);
                 now += back;
                 store.observe(sent, Timestamp::from_millis(now + skew), date);
-                let error = (store.correction_ms() + skew).abs();
-                let half_width = store.bounds().map_or(0, |(low, high)| (high - low + 1) / 2);
-                prop_assert!(error <= half_width);
-                if index < ANSWERS {
-                    fastest = fastest.min(out + back);
-                    prop_assert!(half_width <= (1_000 + fastest + 1) / 2);
-                    prop_assert!(half_width <= worst);
-                }
-                worst = half_width;
+                fastest = fastest.min(out + back);
+                let bounds = store.bounds.unwrap();
+                let half_width = (bounds.high - bounds.low + 1) / 2;
+                prop_assert!((store.correction_ms() + skew).abs() <= half_width);
+                // At most twenty seconds of drift either way.
+                prop_assert!(half_width <= (1_000 + fastest + 1) / 2 + 60);
             }
+        }
+
+        /// Answers all over the second tell the time to some ten milliseconds, however fast they come.
+        #[test]
+        fn many_answers_tell_the_time_well(skew in -5_000..5_000_i64, pause in 7..40_i64) {
+            let (mut store, mut now) = (StoreTime::default(), START + 137);
+            for _ in 0..300 {
+                now += pause;
+                let (sent, date) = (Timestamp::from_millis(now + skew), Timestamp::from_millis(now / 1_000 * 1_000));
+                store.observe(sent, Timestamp::from_millis(now + 5 + skew), date);
+                now += 5;
+            }
+            prop_assert!((store.correction_ms() + skew).abs() <= 30, "{}", store.correction_ms() + skew);
         }
     }
 }

@@ -15,13 +15,16 @@
 //! **Reservation.** A call whose slot lies in the future has reserved it: it waits outside the store, in the order of
 //! arrival, and nobody can take its place. A provider's 429 sets `blocked_until` for everybody.
 //!
-//! **Leases.** An environment that calls often takes several slots in one trip, as many as it made calls in the last
+//! **Leases.** An environment that calls often takes several slots in one trip: half as many as it made calls in the last
 //! `D`, but at most a quarter of what the whole rate allows in that time:
 //!
 //! ```text
-//! D = burst * T / 2, but 250 ms <= D <= 1 s          n = clamp(own calls in the last D, 1, D / 4T)
+//! D = burst * T / 2, but 250 ms <= D <= 1 s          n = clamp(own calls in the last D / 2, 1, D / 4T)
 //! B = max(1, burst - D / T)
 //! ```
+//!
+//! Half, because calls come by chance: an environment that made two calls just now makes none in the next `D` one time
+//! in seven, and what it took for the second is lost to everybody.
 //!
 //! A slot may be used from its time on for `D`, then it is lost. Because late use can bunch calls together, the burst
 //! is reduced by what `D` can add.

@@ -1,0 +1,100 @@
+//! Runs simulations: one with its plan and what became of it, or a hundred thousand.
+//!
+//! ```text
+//! cargo run -p ieum-simulation -- --seed 4711
+//! cargo run --profile simulation -p ieum-simulation -- --seeds 100000
+//! cargo run --profile simulation -p ieum-simulation -- --seeds 2000 --broken
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a tool for a terminal")]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use ieum::planted::Rule;
+use ieum_simulation::{Report, run};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1)?.parse::<u64>().ok()
+    };
+    if let Some(seed) = number("--seed") {
+        let report = run(seed, None);
+        println!("{report:#?}");
+        return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let (first, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(1_000));
+    if arguments.iter().any(|argument| argument == "--broken") {
+        return plant(first, seeds);
+    }
+    many(first, seeds)
+}
+
+/// Runs `seeds` simulations on all cores and adds up what happened.
+fn many(first: u64, seeds: u64) -> ExitCode {
+    let (next, began, failed) = (AtomicU64::new(first), Instant::now(), AtomicU64::new(0));
+    let totals = Mutex::new((BTreeMap::<&str, u64>::new(), [0_u64; 4], u64::MAX));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let report = run(seed, None);
+                    if !report.violations.is_empty() {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        tell(&report);
+                    }
+                    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    let counts = report.counts;
+                    counts.faults.iter().for_each(|(kind, count)| *totals.0.entry(kind).or_default() += count);
+                    let numbers = [counts.operations, counts.calls, counts.probes, counts.opens];
+                    totals.1.iter_mut().zip(numbers).for_each(|(total, number)| *total += number);
+                    totals.2 = totals.2.min(counts.operations);
+                }
+            });
+        }
+    });
+    let (faults, [operations, calls, probes, opens], fewest) =
+        totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!(
+        "{seeds} simulations in {:.0} s, {} failed",
+        began.elapsed().as_secs_f64(),
+        failed.load(Ordering::Relaxed)
+    );
+    println!("{operations} operations (at least {fewest} each), {calls} calls, {opens} opens, {probes} probes");
+    faults.iter().for_each(|(kind, count)| println!("{count:>10} x {kind}"));
+    if failed.into_inner() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Breaks each rule and says how many simulations it took to notice.
+fn plant(first: u64, seeds: u64) -> ExitCode {
+    let mut missed = 0;
+    for rule in Rule::ALL {
+        match (first..first + seeds).map(|seed| run(seed, Some(rule))).find(|report| !report.violations.is_empty()) {
+            Some(report) => {
+                let taken = report.plan.seed - first + 1;
+                println!("{rule:?}: found after {taken}: {}", report.violations.first().map_or("", String::as_str));
+            }
+            None => {
+                missed += 1;
+                println!("{rule:?}: NOT FOUND in {seeds}");
+            }
+        }
+    }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tell(report: &Report) {
+    for violation in &report.violations {
+        println!("seed {} ({:?}): {violation}", report.plan.seed, report.plan.kind);
+    }
+    println!("    again with: {}", report.repro());
+}
