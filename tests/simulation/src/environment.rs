@@ -176,7 +176,11 @@ impl Link {
             if slow {
                 self.world.fault("slow store");
             }
-            ms(if slow { random.u64(30..400) } else { 1 + random.u64(0..12) })
+            ms(match random.u8(0..8) {
+                _ if slow => random.u64(30..400),
+                0 => random.u64(10..24),
+                _ => random.u64(1..8),
+            })
         };
         let (out, back) = (leg(), leg());
         // A third of the time, in the middle.

@@ -172,6 +172,9 @@ impl World {
             sight.bucket = Bucket::from(&item);
             return;
         }
+        if !key.starts_with("breaker#") {
+            return;
+        }
         let circuit = Circuit::from(&item);
         if circuit.is_newer_than(&sight.circuit) {
             sight.circuit = circuit;
@@ -193,7 +196,7 @@ impl World {
         let slot = rate.map_or(Duration::ZERO, |rate| rate.max_wait + rate.lease());
         sight.rations_until = sight.left_alone_until + slot + ms(100);
         if claim && sight.saw_at < asked {
-            sight.unanswered_claim = Some(now);
+            sight.unanswered_claim = Some(asked);
         }
     }
 
@@ -223,7 +226,7 @@ impl World {
                 let late = now.saturating_sub(opened_at.unwrap_or_default());
                 state.violation(now, by, &format!("called an open circuit {} ms after it opened", late.as_millis()));
             }
-            if let Some(at) = claimed.filter(|at| now < *at + secs(1)) {
+            if let Some(at) = claimed.filter(|at| now < *at + self.plan.timeout + secs(1)) {
                 let late = now.saturating_sub(at);
                 state.violation(now, by, &format!("probed {} ms after a claim without an answer", late.as_millis()));
             }
