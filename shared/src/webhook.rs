@@ -25,7 +25,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
-use crate::error::{ApiError, BAD_FORMAT, PAYLOAD_TOO_LARGE, UNAUTHENTICATED, chain};
+use crate::error::{ApiError, BAD_FORMAT, PAYLOAD_TOO_LARGE, UNAUTHENTICATED};
 use crate::provider::Cause;
 
 mod body_hmac;
@@ -103,7 +103,7 @@ impl<'r> Received<'r> {
 ///     body.try_map(|_| Ok(unsigned))
 /// }
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Verified<T> {
     value: T,
     proof: Proof,
@@ -157,7 +157,7 @@ pub struct Proof {
 
 /// What an unsigned notification says. It proves nothing: anyone may have sent it, so it names what to fetch again from
 /// the provider and must never be acted on. There is no way from here to a [`Verified`].
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Hint<T>(T);
 
 impl<T> Hint<T> {
@@ -354,8 +354,7 @@ impl<'s, S: Scheme> Verifier<'s, S> {
                 tracing::info!(target: "ieum::webhook", scheme, label, "webhook.shadow_verified");
             }
             Err(error) => {
-                let error = chain(&error);
-                tracing::warn!(target: "ieum::webhook", scheme, error, "webhook.shadow_unverified");
+                tracing::warn!(target: "ieum::webhook", scheme, %error, "webhook.shadow_unverified");
             }
         }
     }

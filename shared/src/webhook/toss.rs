@@ -63,7 +63,7 @@ impl Format for Toss {
     fn claim<'r>(&self, received: &Received<'r>) -> Result<Claim<'r>, Unverified> {
         let time = received.header(TIME)?;
         let signatures: Vec<_> =
-            received.header(SIGNATURE)?.split(',').filter_map(|part| part.trim().strip_prefix("v1:")).collect();
+            received.header(SIGNATURE)?.split(',').filter_map(|part| part.strip_prefix("v1:")).collect();
         if signatures.is_empty() {
             return Err(Unverified::Malformed(SIGNATURE));
         }

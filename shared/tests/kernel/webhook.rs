@@ -276,6 +276,43 @@ fn the_text_sns_signs_can_be_read_in_one_way_only() {
 }
 
 #[test]
+fn a_message_of_sns_is_whole_and_leads_only_to_sns() {
+    let (case, whole) = sns_json("own-v2-subscription-confirmation");
+    let with = |member: &str, value: Option<&str>| {
+        let mut body = whole.clone();
+        match value {
+            Some(value) => drop(body.insert(member.to_owned(), value.into())),
+            None => drop(body.remove(member)),
+        }
+        sns::read(Value::from(body).to_string().as_bytes(), &topics_of(&case), sns::LIMITS).map(drop)
+    };
+    for member in SNS_MEMBERS {
+        assert_eq!(with(member, None), Err(Unverified::Missing(member)));
+    }
+    assert_eq!(with("Type", Some("Greeting")), Err(Unverified::Malformed("Type")));
+    assert_eq!(with("Timestamp", Some("yesterday")), Err(Unverified::Malformed("Timestamp")));
+    assert_eq!(with("Signature", Some("AB")), Err(Unverified::Malformed("Signature")));
+    for url in [
+        "https://sns.ap-northeast-2.amazonaws.com:8443/a.pem",
+        "https://u@sns.ap-northeast-2.amazonaws.com/a.pem",
+        "https://:p@sns.ap-northeast-2.amazonaws.com/a.pem",
+        "https://sns.ap.evil.amazonaws.com/a.pem",
+        "https://sns.ap.amazonaws.com/a.pem",
+        "https://sns.ap-northeast-2.amazonaws.com.cn.evil.example/a.pem",
+        "ftp://sns.ap-northeast-2.amazonaws.com/a.pem",
+        "sns.ap-northeast-2.amazonaws.com/a.pem",
+        "",
+    ] {
+        for member in ["SigningCertURL", "SubscribeURL"] {
+            assert_eq!(with(member, Some(url)), Err(Unverified::UntrustedUrl(member)), "{url}");
+        }
+    }
+    let bucket = "https://sns.ap-northeast-2.amazonaws.com/?a.pem";
+    assert_eq!(with("SigningCertURL", Some(bucket)), Err(Unverified::UntrustedUrl("SigningCertURL")));
+    assert_eq!(with("SubscribeURL", Some(bucket)), Ok(()));
+}
+
+#[test]
 fn a_message_of_sns_is_bound_to_its_certificate_its_size_and_its_time() {
     let (case, body) = sns_json("own-v2-notification");
     let body = Value::from(body).to_string();
