@@ -5,7 +5,8 @@
 //! function shares, [`auth`] says who may enter, [`webhook`] what a provider's request proves, [`config`] and [`secrets`]
 //! are read once at start, [`telemetry`] is what operators see.
 //!
-//! The kernel knows no function and no provider: arrows point from `functions/*` to here.
+//! The kernel knows no function and no provider: arrows point from `functions/*` to here. The one thing that is kept here by
+//! a provider's name is how it signs, because only the kernel may say that a signature is good.
 
 pub mod answers;
 pub mod api;

@@ -213,6 +213,9 @@ pub enum Unverified {
     /// The hash of the body that was signed is not that of this body.
     #[error("the body does not have the signed hash")]
     BodyHash,
+    /// There is no signature of a version that this scheme has.
+    #[error("there is no signature of a version we know")]
+    NoSignature,
     /// No live secret made any of the signatures.
     #[error("no live secret made this signature")]
     NoMatch,
@@ -332,6 +335,9 @@ impl<'s, S: Scheme> Verifier<'s, S> {
     pub fn verify<'r>(&self, received: &Received<'r>, now: Timestamp) -> Result<Verified<&'r [u8]>, Unverified> {
         self.limits.judge_size(received.body)?;
         let claim = self.scheme.claim(received)?;
+        if claim.signatures.is_empty() {
+            return Err(Unverified::NoSignature);
+        }
         let proven = |key| self.scheme.material(key).iter().any(|material| claim.proven_by(material));
         let (label, _) = self.secrets.iter().find(|(_, key)| proven(key)).ok_or(Unverified::NoMatch)?;
         self.limits.tolerance.judge(claim.signed_at, now)?;

@@ -110,9 +110,12 @@ fn by_secrets<S: Scheme>(scheme: S, case: &Value, now: Timestamp) -> Result<(), 
 fn is(reason: &str, error: &Unverified) -> bool {
     match reason {
         "missing_header" | "missing_field" => matches!(error, Unverified::Missing(_)),
-        "bad_timestamp" | "missing_timestamp" | "no_v1_signature" => matches!(error, Unverified::Malformed(_)),
-        // No entry of a version we know, no time to sign, or no match.
-        "signature_mismatch" => matches!(error, Unverified::NoMatch | Unverified::Malformed(_)),
+        "bad_timestamp" | "missing_timestamp" => matches!(error, Unverified::Malformed(_)),
+        "no_v1_signature" => *error == Unverified::NoSignature,
+        // The vendors do not tell these apart: no match, no entry of a version we know, a time that is none.
+        "signature_mismatch" => {
+            matches!(error, Unverified::NoMatch | Unverified::NoSignature | Unverified::Malformed(_))
+        }
         "body_hash_mismatch" => *error == Unverified::BodyHash,
         "timestamp_too_old" => matches!(error, Unverified::TooOld { .. }),
         "timestamp_too_new" => matches!(error, Unverified::TooNew { .. }),
@@ -307,9 +310,11 @@ fn a_message_of_sns_is_whole_and_leads_only_to_sns() {
             assert_eq!(with(member, Some(url)), Err(Unverified::UntrustedUrl(member)), "{url}");
         }
     }
-    let bucket = "https://sns.ap-northeast-2.amazonaws.com/?a.pem";
-    assert_eq!(with("SigningCertURL", Some(bucket)), Err(Unverified::UntrustedUrl("SigningCertURL")));
-    assert_eq!(with("SubscribeURL", Some(bucket)), Ok(()));
+    for path in ["?a.pem", "a.pem?x", "a.crt"] {
+        let url = format!("https://sns.ap-northeast-2.amazonaws.com/{path}");
+        assert_eq!(with("SigningCertURL", Some(&url)), Err(Unverified::UntrustedUrl("SigningCertURL")));
+        assert_eq!(with("SubscribeURL", Some(&url)), Ok(()));
+    }
 }
 
 #[test]
@@ -512,6 +517,7 @@ fn there_is_always_a_usable_secret_and_its_content_is_never_shown() {
     let one = |secret: &str| json!([{"label": "2026-11", "secret": secret}]);
     let twice = json!([{"label": "a", "secret": "hunter2"}, {"label": "a", "secret": "hunter3"}]);
     let p384 = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
+    let other_curve = text(&case(SENDGRID, "official-single")["secrets"][0]).replacen("AQc", "AQg", 1);
     for (error, says) in [
         (refusal(&Stripe, &json!([])), "no webhook secret"),
         (refusal(&Stripe, &json!([{"label": "2026-11"}])), "missing field `secret`"),
@@ -523,6 +529,7 @@ fn there_is_always_a_usable_secret_and_its_content_is_never_shown() {
         (refusal(&Toss { key: KeyEncoding::Text }, &one("hunter2")), "is not hexadecimal"),
         (refusal(&SendGrid, &one("aHVudGVyMg==")), "is not base64 of a P-256 public key"),
         (refusal(&SendGrid, &one(p384)), "is not base64 of a P-256 public key"),
+        (refusal(&SendGrid, &one(&other_curve)), "is not base64 of a P-256 public key"),
     ] {
         assert!(error.contains(says) && !error.contains("hunter"), "{error}");
     }
@@ -639,6 +646,7 @@ fn the_sender_learns_nothing_but_that_it_failed() {
         Unverified::Malformed("stripe-signature"),
         Unverified::Unsupported("SignatureVersion"),
         Unverified::BodyHash,
+        Unverified::NoSignature,
         Unverified::NoMatch,
         Unverified::TooOld { age: span },
         Unverified::TooNew { lead: span },
@@ -661,12 +669,12 @@ fn a_hint_says_what_to_fetch_again() {
     struct Payment {
         imp_uid: String,
     }
-    let read = |body: &'static str| Hint::read(body.as_bytes(), 24, serde_json::from_slice::<Payment>);
+    let read = |body: &'static str| Hint::read(body.as_bytes(), 19, serde_json::from_slice::<Payment>);
     let hint = read(r#"{"imp_uid":"imp_1"}"#).unwrap();
     assert_eq!(hint.to_refetch().imp_uid, "imp_1");
     assert!(!format!("{hint:?}").contains("imp_1"));
     assert_eq!(outside(read("{}").unwrap_err()).0, 400);
-    assert_eq!(outside(read(r#"{"imp_uid":"imp_000001"}  "#).unwrap_err()).0, 413);
+    assert_eq!(outside(read(r#"{"imp_uid":"imp_10"}"#).unwrap_err()).0, 413);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -692,6 +700,13 @@ fn a_plain_hmac_is_read_in_each_of_its_spellings() {
     assert_eq!(verdict("", true, base64.trim_end_matches('=')), Err(Unverified::NoMatch));
     assert_eq!(verdict("", false, &digest[..62]), Err(Unverified::NoMatch));
     assert_eq!(verdict("", false, ""), Err(Unverified::NoMatch));
+}
+
+#[test]
+fn a_signature_of_another_version_is_none() {
+    let (standard, toss) = (case(PORTONE, "own-only-v2-version"), case(TOSS, "own-hex-no-v1-prefix"));
+    assert_eq!(by_secrets(StandardWebhooks, &standard, now_of(&standard)), Err(Unverified::NoSignature));
+    assert_eq!(by_secrets(Toss { key: KeyEncoding::Hex }, &toss, seconds(0)), Err(Unverified::NoSignature));
 }
 
 #[test]
