@@ -11,3 +11,4 @@ mod executor;
 mod http;
 mod store_outage;
 mod support;
+mod webhook;
