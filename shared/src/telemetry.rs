@@ -10,7 +10,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -219,19 +219,26 @@ impl Fields {
     fn text(&mut self, field: &Field, text: &str) {
         self.0.insert(field.name().to_owned(), redact::field(field.name(), text).into());
     }
+
+    fn number(&mut self, field: &Field, value: Number) {
+        self.0.insert(field.name().to_owned(), redact::number(field.name(), value));
+    }
 }
 
 impl Visit for Fields {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.number(field, value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.number(field, value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        match Number::from_f64(value) {
+            Some(value) => self.number(field, value),
+            None => self.text(field, &value.to_string()),
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {

@@ -9,5 +9,6 @@ mod dynamodb;
 mod edge;
 mod executor;
 mod http;
+mod logs;
 mod store_outage;
 mod support;
