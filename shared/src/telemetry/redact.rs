@@ -1,8 +1,8 @@
 //! The redactor: what must not be in a log is recognised by its name and by its shape.
 //!
-//! By name ([`names`]): a field, header, parameter or JSON member whose name says that it is secret loses its whole
-//! value. By shape: in any other text, mail addresses, the [`numbers`] of persons and whatever looks like one of [`keys`]
-//! is replaced, however it is encoded ([`prose`]). When in doubt it is replaced: a log that says too little can be read
+//! By name (`names`): a field, header, parameter or JSON member whose name says that it is secret loses its whole
+//! value. By shape: in any other text, mail addresses, the numbers of persons (`numbers`) and whatever looks like a key (`keys`)
+//! is replaced, however it is encoded (`prose`). When in doubt it is replaced: a log that says too little can be read
 //! again with more context, a log that says too much cannot be taken back.
 //!
 //! Company numbers, amounts, dates, codes and trace ids stay readable: operators need them at night.

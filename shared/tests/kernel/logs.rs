@@ -1,4 +1,5 @@
-//! What reaches a log: nothing that must stay secret, wherever it was put, and everything an operator needs.
+//! What reaches a log: nothing that must stay secret, wherever it was put, everything an operator needs, as much as the
+//! level says, and metrics in the form that CloudWatch reads.
 //!
 //! Secrets are made at random, put where secrets turn up, and logged through the doors the kernel itself uses. The
 //! generator knows forms, not examples: no secret is ever made twice, and a run with another `IEUM_LOG_SEED` makes others.
@@ -11,14 +12,19 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fastrand::Rng;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use ieum::http::{HttpClient, Outgoing};
+use ieum::integration::{Integration, Way};
+use ieum::provider::{Provider, ProviderError};
 use ieum::telemetry::{LevelSwitch, LogLevel, redact, subscriber};
-use ieum::testing::TokioClock;
+use ieum::testing::{Scripted, TokioClock};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use url::Url;
 
-/// Lines of an ordinary run; `IEUM_LOG_LINES` asks for more.
-const LINES: u64 = 110_000;
+use crate::support::{Question, Reply, World, ask, down, listen, listen_and_switch, live, once, throttled};
+
+/// Lines of an ordinary run, for a debug build; `IEUM_LOG_LINES` asks for more.
+const LINES: u64 = 26_000;
 
 /// Keeps the newest line only.
 #[derive(Clone, Default)]
@@ -351,7 +357,7 @@ fn log(rng: &mut Rng, place: u8, canary: &Canary) -> &'static str {
                 value = wrapped(rng, Value::from(value.to_string()));
             }
             let whole = value.to_string();
-            tracing::debug!(target: "ieum::http", body = redact::body(whole[..whole.len() - 1].as_bytes()), "http.response");
+            tracing::debug!(target: "ieum::http", body = redact::body(&whole.as_bytes()[..whole.len() - 1]), "http.response");
             "broken json"
         }
         10 => {
@@ -459,7 +465,7 @@ fn number_from_environment(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn of_a_hundred_thousand_lines_none_shows_a_secret() {
+fn no_line_shows_a_secret_wherever_it_was_put() {
     let (lines, seed) = (number_from_environment("IEUM_LOG_LINES", LINES), number_from_environment("IEUM_LOG_SEED", 1));
     let (newest, mut rng) = (Newest::default(), Rng::with_seed(seed));
     let subscriber = subscriber(LevelSwitch::new(LogLevel::Debug), &[], Box::new(newest.clone()), TokioClock::start());
@@ -487,4 +493,305 @@ fn of_a_hundred_thousand_lines_none_shows_a_secret() {
     }
     assert!(leaks.is_empty(), "{} leaks in {written} lines, see above", leaks.values().map(|leak| leak.0).sum::<u32>());
     assert!(written as u64 >= lines);
+}
+
+/// Texts that operators read at night, with numbers and identifiers of the forms that secrets have too.
+fn needed(rng: &mut Rng) -> (&'static str, String) {
+    let number = |rng: &mut Rng| format!("{}{}", rng.u32(101..999), digits(rng, 7));
+    let business = number(rng);
+    let uuid = uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid().to_string();
+    let trace = hex::encode(bytes(rng, 16));
+    let (provider, code) =
+        (*pick(rng, &["nice", "nts", "sendgrid", "ses", "twilio", "toss", "portone"]), rng.u16(400..600));
+    let time = format!(
+        "2026-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        rng.u8(1..13),
+        rng.u8(1..29),
+        rng.u8(..24),
+        rng.u8(..60),
+        rng.u8(..60),
+        rng.u16(..1000)
+    );
+    match rng.u8(..16) {
+        0 => ("trace_id", trace),
+        1 => ("message_id", uuid),
+        2 => ("traceparent", format!("00-{trace}-{}-01", &trace[..16])),
+        3 => ("note", format!("message {uuid} is queued")),
+        4 => ("until", time),
+        5 => ("note", format!("circuit open until {time}; {provider}: status {code}")),
+        6 => ("company", business),
+        7 => ("note", format!("company {}-{}-{} is closed", &business[..3], &business[3..5], &business[5..])),
+        8 => ("url", format!("https://gate.nicednb.com/v1/companies/{business}/representative")),
+        9 => {
+            ("error", format!("{provider}: the provider is unavailable: status {code} after {} ms", rng.u32(..100_000)))
+        }
+        10 => (
+            "status",
+            pick(rng, &["provider_unavailable", "rate_limited", "PROVIDER_ERROR_E404", "invalid_request"]).to_string(),
+        ),
+        11 => (
+            "operation",
+            format!("{provider}.getBusinessRegistrationStatus took {}.{:03} s", rng.u8(..30), rng.u16(..1000)),
+        ),
+        12 => ("error", "ProvisionedThroughputExceededException: the request rate is too high".to_owned()),
+        13 => ("sent_at", format!("{}", 1_795_233_000_000_u64 + rng.u64(..40_000_000_000))),
+        14 => (
+            "note",
+            format!(
+                "{} of {} sent in {} ms, {} KRW",
+                rng.u16(..1000),
+                rng.u16(..1000),
+                rng.u32(..100_000),
+                rng.u32(..9_000_000)
+            ),
+        ),
+        _ => (
+            "arn",
+            format!("arn:aws:sqs:ap-northeast-2:{}:email-production", digits(rng, 6).repeat(2).replace('0', "1")),
+        ),
+    }
+}
+
+#[test]
+fn what_an_operator_needs_is_on_the_line() {
+    let mut rng = Rng::with_seed(number_from_environment("IEUM_LOG_SEED", 2));
+    let mut hidden = Vec::new();
+    for _ in 0..20_000 {
+        let (name, value) = needed(&mut rng);
+        let shown = redact::field(name, &value);
+        if shown != value {
+            hidden.push(format!("{name}: {value}\n  {shown}"));
+        }
+    }
+    assert!(hidden.is_empty(), "{} hidden, for example\n{}", hidden.len(), hidden[..hidden.len().min(20)].join("\n"));
+}
+
+#[test]
+fn what_was_redacted_once_is_not_changed_by_a_second_look() {
+    let mut rng = Rng::with_seed(number_from_environment("IEUM_LOG_SEED", 3));
+    for _ in 0..3_000 {
+        let (one, two) = (canary(&mut rng), canary(&mut rng));
+        let given = format!("{}={} and {}: \"{}\" {}", one.name, one.text, two.name, two.text, percent(&one.text));
+        let once = redact::text(&given);
+        assert_eq!(redact::text(&once), once, "{given}");
+    }
+}
+
+/// A provider that asks a server on loopback through the kernel's client.
+struct Wire {
+    http: HttpClient,
+    base: Url,
+}
+
+#[async_trait::async_trait]
+impl Provider<Question, Reply> for Wire {
+    fn name(&self) -> &'static str {
+        "wire"
+    }
+
+    async fn call(&self, _: &Question) -> Result<Reply, ProviderError> {
+        let answer = self.http.exchange(Outgoing::get(self.base.clone())).await?;
+        answer.json::<String>().map(Reply)
+    }
+}
+
+/// The integration `name`, whose provider is a server on loopback.
+fn over_the_wire(name: &'static str, world: &World, base: &Url) -> Integration<Question, Reply> {
+    let provider = Box::new(Wire { http: HttpClient::new(None).unwrap(), base: base.clone() });
+    let way = Way { provider, gate: world.gate(name, None) };
+    Integration::new(name, "ask", once(), vec![way], Arc::clone(&world.clock))
+}
+
+async fn answering() -> Url {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/v1/things", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(|| async { axum::Json("well") });
+    tokio::spawn(async { axum::serve(listener, router).await });
+    Url::parse(&base).unwrap()
+}
+
+#[tokio::test]
+async fn levels_change_while_an_environment_runs_each_integration_for_itself() {
+    let (captured, switch, guard) = listen_and_switch(LogLevel::Info);
+    let (world, base) = (World::new(), answering().await);
+    let (verify, sms) = (over_the_wire("verify", &world, &base), over_the_wire("sms", &world, &base));
+    let mut seen = 0;
+    let mut exchanges = async || {
+        let request =
+            tracing::info_span!(target: "ieum::api", "request", trace_id = "4bf92f3577b34da6a3ce929d0e0e4736");
+        let calls = async { [ask(&verify, 1).await, ask(&sms, 1).await] };
+        for called in tracing::Instrument::instrument(calls, request).await {
+            called.unwrap();
+        }
+        let lines = captured.lines();
+        let new: Vec<_> = lines[seen..].to_vec();
+        seen = lines.len();
+        assert_eq!(new.iter().filter(|line| line["message"] == "api_call").count(), 2, "metrics know no level");
+        new.into_iter()
+            .filter(|line| line["target"] == "ieum::http")
+            .map(|line| {
+                assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+                assert_eq!(line["endpoint"], "ask");
+                format!("{} {}", line["integration"].as_str().unwrap(), line["message"].as_str().unwrap())
+            })
+            .collect::<Vec<_>>()
+    };
+    assert!(exchanges().await.is_empty());
+    switch.set_for("verify", Some(LogLevel::Debug));
+    assert_eq!(exchanges().await, ["verify http.request", "verify http.response"]);
+    switch.set(LogLevel::Debug);
+    switch.set_for("verify", Some(LogLevel::Error));
+    assert_eq!(exchanges().await, ["sms http.request", "sms http.response"]);
+    switch.set_for("verify", None);
+    assert_eq!(exchanges().await.len(), 4);
+    switch.set(LogLevel::Warn);
+    assert!(exchanges().await.is_empty());
+    assert_eq!(switch.level_of(Some("verify")), LogLevel::Warn);
+    drop(guard);
+}
+
+#[tokio::test]
+async fn outside_of_any_call_a_line_goes_by_the_function_it_is_written_in() {
+    let (captured, switch) = (Newest::default(), LevelSwitch::new(LogLevel::Info));
+    let marks = [("function", "verify".to_owned())];
+    let lines = subscriber(switch.clone(), &marks, Box::new(captured.clone()), TokioClock::start());
+    tracing::subscriber::with_default(lines, || {
+        let say = || tracing::debug!(target: "ieum::api", "edge.request");
+        say();
+        assert_eq!(captured.take(), "");
+        switch.set_for("sms", Some(LogLevel::Debug));
+        say();
+        assert_eq!(captured.take(), "", "another integration's level");
+        switch.set_for("verify", Some(LogLevel::Debug));
+        say();
+        assert!(captured.take().contains("edge.request"));
+    });
+}
+
+/// Checks a line against CloudWatch's embedded metric format, as far as its specification binds whoever writes one.
+fn check_metrics(line: &std::collections::BTreeMap<String, Value>) {
+    const UNITS: [&str; 27] = [
+        "Seconds",
+        "Microseconds",
+        "Milliseconds",
+        "Bytes",
+        "Kilobytes",
+        "Megabytes",
+        "Gigabytes",
+        "Terabytes",
+        "Bits",
+        "Kilobits",
+        "Megabits",
+        "Gigabits",
+        "Terabits",
+        "Percent",
+        "Count",
+        "Bytes/Second",
+        "Kilobytes/Second",
+        "Megabytes/Second",
+        "Gigabytes/Second",
+        "Terabytes/Second",
+        "Bits/Second",
+        "Kilobits/Second",
+        "Megabits/Second",
+        "Gigabits/Second",
+        "Terabits/Second",
+        "Count/Second",
+        "None",
+    ];
+    let text = serde_json::to_string(line).unwrap();
+    assert!(text.len() < 256 * 1024);
+    let root = line["_aws"].as_object().unwrap();
+    assert_eq!(root.keys().collect::<Vec<_>>(), ["CloudWatchMetrics", "Timestamp"]);
+    assert!(root["Timestamp"].as_i64().unwrap() > 1_700_000_000_000, "milliseconds");
+    for directive in root["CloudWatchMetrics"].as_array().unwrap() {
+        let directive = directive.as_object().unwrap();
+        assert_eq!(directive.keys().collect::<Vec<_>>(), ["Dimensions", "Metrics", "Namespace"], "{text}");
+        let namespace = directive["Namespace"].as_str().unwrap();
+        assert!((1..=255).contains(&namespace.len()) && !namespace.starts_with("AWS/"));
+        let sets = directive["Dimensions"].as_array().unwrap();
+        assert!(!sets.is_empty(), "{text}");
+        for set in sets.iter().map(|set| set.as_array().unwrap()) {
+            assert!((1..=30).contains(&set.len()), "{text}");
+            for name in set.iter().map(|name| name.as_str().unwrap()) {
+                let value = line[name].as_str().unwrap();
+                assert!(
+                    (1..=250).contains(&name.len()) && (1..=1_024).contains(&value.len()) && !name.starts_with(':')
+                );
+            }
+        }
+        let metrics = directive["Metrics"].as_array().unwrap();
+        assert!((1..=100).contains(&metrics.len()), "{text}");
+        let mut names = std::collections::BTreeSet::new();
+        for metric in metrics.iter().map(|metric| metric.as_object().unwrap()) {
+            assert_eq!(metric.keys().collect::<Vec<_>>(), ["Name", "Unit"]);
+            let name = metric["Name"].as_str().unwrap();
+            assert!(names.insert(name), "`{name}` twice");
+            assert!(line[name].as_f64().is_some_and(f64::is_finite), "`{name}` in {text}");
+            assert!(UNITS.contains(&metric["Unit"].as_str().unwrap()), "{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_metric_line_is_in_the_embedded_metric_format() {
+    let (captured, guard) = listen(LogLevel::Error);
+    let world = World::new();
+    let provider = Scripted::new("p", live);
+    provider.then(live()).then(down()).then(throttled(1));
+    let integration = world.asking(&provider, once()).cache(world.cache());
+    for number in [1, 1, 2, 3, 3] {
+        let _ = ask(&integration, number).await;
+    }
+    tracing::info!(target: ieum::telemetry::METRIC, success = 1_u64, "no dimension to file it under");
+    tracing::info!(target: ieum::telemetry::METRIC, provider = "p", "nothing measured");
+    drop(guard);
+    let lines = captured.lines();
+    let metrics: Vec<_> = lines.iter().filter(|line| line.contains_key("_aws")).collect();
+    metrics.iter().for_each(|line| check_metrics(line));
+    let named = |name: &str| metrics.iter().filter(|line| line["message"] == name).count();
+    assert_eq!((named("answer"), named("api_call")), (5, provider.calls().len()));
+    assert_eq!(lines.len() - metrics.len(), 2, "the two that are no metrics");
+    for (name, _) in ieum::telemetry::METRICS {
+        assert!(metrics.iter().any(|line| line.contains_key(name)), "`{name}` is never written");
+    }
+}
+
+/// What a line costs. Figures are for people: no test depends on them.
+#[test]
+#[ignore = "a measurement: cargo test --release -p ieum --test kernel -- --ignored --nocapture nanoseconds"]
+fn nanoseconds_per_line() {
+    let measure = |name: &str, work: &dyn Fn()| {
+        (0..1_000).for_each(|_| work());
+        let began = std::time::Instant::now();
+        (0..100_000).for_each(|_| work());
+        eprintln!("{:>8.0} ns  {name}", began.elapsed().as_secs_f64() * 1e9 / 100_000.0);
+    };
+    let body =
+        json!({"company": {"name": "이음", "number": "1234567891"}, "password": "x", "items": [1, 2, 3]}).to_string();
+    measure("redact: an ordinary word", &|| drop(redact::field("provider", "nice")));
+    measure("redact: an ordinary sentence", &|| {
+        drop(redact::field("error", "nice: the provider is unavailable: status 503"))
+    });
+    measure("redact: a time", &|| drop(redact::field("until", "2026-11-21T03:50:00.123Z")));
+    measure("redact: a trace id", &|| drop(redact::field("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736")));
+    measure("redact: a sentence with a phone number and a key", &|| {
+        drop(redact::field("error", "sent to 010-1234-5678 by sk_live_4eC39HqLyjWDarjtT1zdp7dc"));
+    });
+    measure("redact: a body of 100 bytes", &|| drop(redact::body(body.as_bytes())));
+    let lines = subscriber(LevelSwitch::new(LogLevel::Info), &[], Box::new(std::io::sink()), TokioClock::start());
+    tracing::subscriber::with_default(lines, || {
+        let call = tracing::info_span!(target: "ieum::call", "call", integration = "verify", endpoint = "company");
+        call.in_scope(|| {
+            measure("line: a request", &|| {
+                tracing::info!(target: "ieum::api", method = "GET", route = "/v1/companies/{business_number}", status = 200, duration_ms = 12, "request");
+            });
+            measure("line: a call, with metrics", &|| {
+                tracing::info!(target: ieum::telemetry::METRIC, integration = "verify", provider = "nice", endpoint = "company", attempt = 1, status = "ok", success = 1, failure = 0, duration_ms = 12, "api_call");
+            });
+            measure("line: below the level", &|| {
+                tracing::debug!(target: "ieum::http", body = redact::body(body.as_bytes()), "http.request");
+            });
+        });
+    });
 }

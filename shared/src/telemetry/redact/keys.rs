@@ -57,7 +57,7 @@ const COMMON: [u32; 26] = {
 
 /// Whether `word` is a key, token, signature, digest or encoded secret. A word is ASCII without spaces.
 pub(super) fn is_key(word: &str) -> bool {
-    let core = word.trim_matches(['.', '-', '_', '/', '*', '+', '~']);
+    let core = word.trim_end_matches('.');
     if core.len() < SHORTEST {
         return false;
     }
@@ -73,8 +73,7 @@ pub(super) fn is_key(word: &str) -> bool {
 
 /// Whether `word`, slashes and all, is one key: base64 has slashes too, and then its parts are short.
 pub(super) fn is_key_with_slashes(word: &str) -> bool {
-    let core = word.trim_matches('/');
-    core.len() >= SHORTEST && core.split('/').any(is_mixed) && reads_badly(core)
+    word.len() >= SHORTEST && word.split('/').any(is_mixed) && reads_badly(word)
 }
 
 /// Digits among letters, or capitals among small letters, as words seldom have them.
@@ -135,16 +134,23 @@ fn pairs(text: &str) -> (usize, usize) {
 
 /// Whether too many neighbours do not go together; the more kinds of characters, the fewer are too many.
 fn reads_badly(text: &str) -> bool {
-    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(|byte| kind(byte));
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
     let (digits, upper, lower) = (has(u8::is_ascii_digit), has(u8::is_ascii_uppercase), has(u8::is_ascii_lowercase));
     let (well, badly) = pairs(text);
     let percent = match (digits, upper && lower) {
-        (true, true) => 32,
-        (true, false) => 38,
-        (false, true) => 42,
-        (false, false) => 50,
+        (true, true) => 20,
+        (true, false) => 26,
+        (false, true) => 27,
+        (false, false) => 32,
     };
-    badly >= 4 && badly * 100 >= percent * (well + badly)
+    // Names of hosts and of things in a program are made of abbreviations, and have separators.
+    let (least, percent) = match (has(u8::is_ascii_punctuation), has(|byte| *byte == b'.')) {
+        (false, _) => (3, percent),
+        (true, false) if digits && upper && lower => (3, percent),
+        (true, false) => (4, percent + 6),
+        (true, true) => (5, percent + 14),
+    };
+    badly >= least && badly * 100 >= percent * (well + badly)
 }
 
 /// Whether some end of a word, from a separator on, reads badly: words before a key do not hide it.

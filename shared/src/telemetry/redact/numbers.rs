@@ -101,7 +101,7 @@ struct Number<'a> {
 impl Number<'_> {
     /// What stands for it, if it belongs to a person.
     fn kind(&self) -> Option<&'static str> {
-        if self.is_fraction() {
+        if self.is_fraction() || self.is_part_of_a_uuid() {
             None
         } else if self.is_phone() {
             Some("[phone]")
@@ -139,6 +139,14 @@ impl Number<'_> {
         self.runs.len() == 1 && whole.is_some_and(|whole| whole.ends_with(|c: char| c.is_ascii_digit()))
     }
 
+    /// Some UUIDs hold the digits of a number by chance.
+    fn is_part_of_a_uuid(&self) -> bool {
+        let outside = |c: char| !c.is_ascii_hexdigit() && c != '-';
+        let start = self.before().trim_end_matches(|c| !outside(c)).len();
+        let end = self.text[self.runs[0].start..].find(outside).map_or(self.text.len(), |end| self.runs[0].start + end);
+        self.text.get(start..end).is_some_and(super::names::is_uuid)
+    }
+
     /// Whether letters touch it. Part of a word is a person's number only when its form is unmistakable.
     fn is_part_of_a_word(&self) -> bool {
         let letter = |c: char| c.is_ascii_alphabetic();
@@ -151,6 +159,8 @@ impl Number<'_> {
         let one_group = sizes.len() == 1;
         let mobile = |digits: &[u8]| matches!(digits, [1, 0 | 1 | 6..=9, ..]) && (9..=10).contains(&digits.len());
         let korean_mobile = match self.digits {
+            // Without groups, 82 is a country only before the code that all mobile phones have today.
+            [8, 2, 1, other, ..] if one_group && *other != 0 => false,
             [0, 0, 8, 2, rest @ ..] | [8, 2, 0, rest @ ..] | [8, 2, rest @ ..] | [0, rest @ ..] => mobile(rest),
             _ => false,
         };
