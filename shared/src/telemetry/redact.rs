@@ -269,6 +269,12 @@ mod tests {
         ] {
             assert_eq!(text(&format!("got {given}, sorry")), format!("got {MASK}, sorry"), "{given}");
         }
+        let open = "arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:ieum/nice";
+        assert_eq!(text(open), open, "the name of a secret is none");
+        assert_eq!(text("<s:Password>x</s:Password>"), format!("<s:Password>{MASK}</s:Password>"));
+        assert_eq!(text("cannot open redis://u:p@h.kr/0"), format!("cannot open redis://{MASK}@h.kr/0"));
+        assert_eq!(text("the api key is abcd1234"), format!("the api key is {MASK}"));
+        assert_eq!(text("-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- x"), format!("{MASK} x"));
         assert_eq!(text("Authorization: Bearer abc"), format!("Authorization: Bearer {MASK}"));
         assert_eq!(text("x?serviceKey=abc&b=1"), format!("x?serviceKey={MASK}&b=1"));
         assert_eq!(text(r#"{\"password\":\"hunter2\"}"#), format!(r#"{{\"password\":\"{MASK}\"}}"#));

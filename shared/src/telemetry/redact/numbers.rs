@@ -124,7 +124,11 @@ impl Number<'_> {
 
     /// With its sign, and what opens a bracket that closes within.
     fn begins(&self) -> usize {
-        self.before().trim_end_matches(['+', '(']).len()
+        let last = self.runs[self.runs.len() - 1].end;
+        let brackets = self.text[self.runs[0].start..last].contains(')');
+        let before = self.before();
+        let before = if brackets { before.trim_end_matches('(') } else { before };
+        before.strip_suffix(['+', '＋']).unwrap_or(before).trim_end_matches(|c| brackets && c == '(').len()
     }
 
     /// Whether it is an international number: a `+` that is not a form's space.
@@ -198,7 +202,9 @@ impl Number<'_> {
     fn is_card(&self) -> bool {
         let sizes = self.sizes();
         let even = |sizes: &[usize]| match sizes {
-            [first, middle @ .., last] => *first >= 3 && middle.iter().all(|size| size == first) && last <= first,
+            [first, middle @ .., last] => {
+                (3..=5).contains(first) && middle.iter().all(|size| size == first) && last <= first
+            }
             _ => true,
         };
         let grouped =
@@ -250,6 +256,7 @@ mod tests {
             ("tel01012345678", "tel[phone]"),
             ("０１０－１２３４－５６７８", "[phone]"),
             ("(010) 1234-5678", "[phone]"),
+            ("홍길동(900101-1234567)", "홍길동([resident number])"),
             ("(02) 123-4567", "[phone]"),
             ("0212345678", "[phone]"),
             ("031.123.4567", "[phone]"),
@@ -294,6 +301,7 @@ mod tests {
             "192.168.100.200:4600",
             "4,500,000",
             "v1.0.12345678",
+            "order 20261121-000123",
             "arn:aws:sqs:ap-northeast-2:123456789012:email",
         ] {
             assert_eq!(masked(given), None, "{given}");

@@ -148,7 +148,8 @@ impl<'a> Reader<'a> {
     /// Whether `word` names a secret, alone or with the word before: `api key`.
     fn names_a_secret(&self, word: &str) -> bool {
         // The name of a secret in Secrets Manager is no secret.
-        let of_an_arn = word == "secret" && self.shown.ends_with(':') && self.shown.contains("arn:aws");
+        let of_an_arn =
+            matches!(word, "secret" | "secretsmanager") && self.shown.ends_with(':') && self.shown.contains("arn:aws");
         let joined = || {
             let before = self.shown.strip_suffix([' ', '+']).is_some_and(|shown| shown.ends_with(self.last));
             let short = self.last.len() + word.len() <= 40 && !self.last.is_empty();
@@ -159,7 +160,10 @@ impl<'a> Reader<'a> {
 
     /// Where the value is that is assigned to `name` right after it, if one is.
     fn assigned(&self, name: &str) -> Option<std::ops::Range<usize>> {
-        let tag = self.shown.ends_with('<');
+        // `<name>`, perhaps with a namespace before.
+        let opened = self.shown.rsplit_once('<').map(|(_, prefix)| prefix);
+        let tag =
+            opened.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(':') && !prefix.contains(['>', ' ']));
         let (start, header) = assignment(self.rest, tag)?;
         let range = value(&self.rest[start..], header && names::is_credential_header(name));
         Some(start + range.start..start + range.end)
