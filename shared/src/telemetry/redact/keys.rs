@@ -147,10 +147,23 @@ fn reads_badly(text: &str) -> bool {
     let (least, percent) = match (has(u8::is_ascii_punctuation), has(|byte| *byte == b'.')) {
         (false, _) => (3, percent),
         (true, false) if digits && upper && lower => (3, percent),
+        // Base64, or a path; paths seldom have capitals.
+        (true, false) if upper && lower && !has(|byte| matches!(byte, b'-' | b'_')) => (3, percent),
         (true, false) => (4, percent + 6),
         (true, true) => (5, percent + 14),
     };
-    badly >= least && badly * 100 >= percent * (well + badly)
+    digits && upper && lower && has_digits_inside(text) || badly >= least && badly * 100 >= percent * (well + badly)
+}
+
+/// Whether digits stand between letters; a version within a name (`listObjectsV2Input`) does too.
+fn has_digits_inside(text: &str) -> bool {
+    let inside = |part: &[u8]| {
+        let [one, rest @ ..] = part else { return false };
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
+        digits > 0 && letter(Some(one)) && !matches!(one, b'v' | b'V') && letter(rest.get(digits))
+    };
+    !text.contains(['.', '/']) && (0..text.len()).any(|place| inside(&text.as_bytes()[place..]))
 }
 
 /// Whether some end of a word, from a separator on, reads badly: words before a key do not hide it.
@@ -196,11 +209,13 @@ mod tests {
             "00f067aa0ba902b7",
             "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
             "aB3-Xy9Kd02mQzR1",
+            "oggIVIBira_Fobll9Irt-Q",
+            "AiafXEbNJprjO/LFAIULSw",
             "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
             "order_confirmation_4eC39HqLyjWDarjtT1zdp7dc",
             "qjXkVzWbGpYhRtLmKcDs",
         ] {
-            assert!(is_key(word), "{word}");
+            assert!(is_key(word) || is_key_with_slashes(word), "{word}");
         }
     }
 
@@ -224,10 +239,12 @@ mod tests {
             "ap-northeast-2.amazonaws.com",
             "PROVIDER_ERROR_E404_TIMEOUT",
             "ResourceNotFoundException",
+            "ListObjectsV2",
+            "/v1/getBusinessStatus/listAll",
             "ProvisionedThroughputExceededException",
             "ConditionalCheckFailedException",
         ] {
-            assert!(!is_key(word), "{word}");
+            assert!(!is_key(word) && !is_key_with_slashes(word), "{word}");
         }
     }
 }
