@@ -65,7 +65,8 @@ pub(super) fn is_key(word: &str) -> bool {
     let jwt = core.starts_with("eyJ") && core.contains('.');
     // The one form that may consist of capitals alone: AWS states it.
     let aws = core.len() == 20 && (core.starts_with("AKIA") || core.starts_with("ASIA"));
-    jwt || aws && !core.bytes().any(|byte| byte.is_ascii_lowercase())
+    jwt || says_it_is_one(core)
+        || aws && !core.bytes().any(|byte| byte.is_ascii_lowercase())
         || is_grouped_hex(core)
         || runs().any(is_odd)
         || !is_time(core) && (reads_badly(core) || runs().count() > 1 && ends_badly(core))
@@ -82,6 +83,14 @@ pub(super) fn is_mixed(word: &str) -> bool {
     let kinds: [fn(&u8) -> bool; 3] = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
     let kinds = kinds.into_iter().filter(|kind| word.as_bytes().iter().any(kind)).count();
     word.len() >= 4 && kinds >= 2 && badly >= 2 && badly * 2 >= well
+}
+
+/// Many keys begin by saying so: `whsec_…`, `sk_live_…`, `api-key-…`. What follows need not read badly then.
+fn says_it_is_one(word: &str) -> bool {
+    let Some((first, rest)) = word.split_once(['_', '-']) else { return false };
+    let first = first.rsplit('/').next().unwrap_or(first);
+    let says = ["sec", "sk", "pk", "key", "token"].iter().any(|end| first.ends_with(end));
+    says && rest.len() >= 12 && rest.bytes().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 /// A UUID, or hexadecimal digits in other groups.
@@ -140,7 +149,7 @@ fn reads_badly(text: &str) -> bool {
     let percent = match (digits, upper && lower) {
         (true, true) => 20,
         (true, false) => 26,
-        (false, true) => 27,
+        (false, true) => 25,
         (false, false) => 32,
     };
     // Names of hosts and of things in a program are made of abbreviations, and have separators.
