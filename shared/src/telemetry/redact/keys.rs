@@ -74,7 +74,7 @@ pub(super) fn is_key(word: &str) -> bool {
 
 /// Whether `word`, slashes and all, is one key: base64 has slashes too, and then its parts are short.
 pub(super) fn is_key_with_slashes(word: &str) -> bool {
-    word.len() >= SHORTEST && word.split('/').any(is_mixed) && reads_badly(word)
+    says_it_is_one(word) || word.len() >= SHORTEST && word.split('/').any(is_mixed) && reads_badly(word)
 }
 
 /// Digits among letters, or capitals among small letters, as words seldom have them.
