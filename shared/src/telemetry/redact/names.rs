@@ -47,8 +47,8 @@ const SHORT_PARTS: [&str; 7] = ["cvc", "cvv", "jwt", "otp", "pwd", "rrn", "ssn"]
 
 /// What a text holds that may name a secret without holding any of [`SECRET_PARTS`].
 const SHORT_HINTS: [&str; 18] = [
-    "auth", "basic", "bear", "cvc", "cvv", "hash", "jwt", "key", "nm", "otp", "pass", "pin", "pw", "rrn", "sid", "sig",
-    "ssn", "igest",
+    "auth", "basic", "bear", "cvc", "cvv", "hash", "igest", "jwt", "key", "nm", "otp", "pass", "pin", "pw", "rrn",
+    "sid", "sig", "ssn",
 ];
 
 /// Names that mark a secret when they are the whole name.
@@ -88,15 +88,39 @@ const ABOUT: [&str; 9] =
 const THINGS: [&str; 10] =
     ["attempt", "batch", "delivery", "email", "event", "message", "payment", "request", "trace", "webhook"];
 
-/// The first letters of [`SECRET_PARTS`], as a set: most places of most texts need no comparison.
-const FIRST_LETTERS: u32 = {
-    let (mut set, mut place) = (0, 0);
-    while place < SECRET_PARTS.len() {
-        set |= 1 << (SECRET_PARTS[place].as_bytes()[0] - b'a');
-        place += 1;
+/// Words in alphabetical order, with the range of those that begin with each letter: at most places of most texts there is
+/// nothing to compare.
+struct Words {
+    words: &'static [&'static str],
+    of_letter: [(usize, usize); 26],
+}
+
+impl Words {
+    const fn new(words: &'static [&'static str]) -> Self {
+        let (mut of_letter, mut place) = ([(0, 0); 26], 0);
+        while place < words.len() {
+            let letter = (words[place].as_bytes()[0] - b'a') as usize;
+            if of_letter[letter].1 == 0 {
+                of_letter[letter].0 = place;
+            }
+            of_letter[letter].1 = place + 1;
+            place += 1;
+        }
+        Self { words, of_letter }
     }
-    set
-};
+
+    /// Whether one of them is in `plain`, which is in lower case.
+    fn are_in(&self, plain: &[u8]) -> bool {
+        plain.iter().enumerate().any(|(place, byte)| {
+            let letter = byte.checked_sub(b'a').map(usize::from);
+            let (from, past) = letter.and_then(|letter| self.of_letter.get(letter)).copied().unwrap_or_default();
+            self.words[from..past].iter().any(|word| plain[place..].starts_with(word.as_bytes()))
+        })
+    }
+}
+
+const PARTS: Words = Words::new(&SECRET_PARTS);
+const HINTS: Words = Words::new(&SHORT_HINTS);
 
 /// A name in lower case without separators; of a longer one the end, which is what decides.
 struct Plain {
@@ -129,14 +153,6 @@ impl Plain {
     fn ends_with_one_of(&self, ends: &[&str]) -> bool {
         ends.iter().any(|end| self.as_bytes().ends_with(end.as_bytes()))
     }
-
-    fn holds_a_secret_part(&self) -> bool {
-        let plain = self.as_bytes();
-        let may_begin = |byte: u8| byte.is_ascii_lowercase() && FIRST_LETTERS >> (byte - b'a') & 1 == 1;
-        (0..plain.len()).any(|place| {
-            may_begin(plain[place]) && SECRET_PARTS.iter().any(|part| plain[place..].starts_with(part.as_bytes()))
-        })
-    }
 }
 
 /// Whether a name says that its value is secret.
@@ -145,7 +161,7 @@ pub fn is_secret_name(name: &str) -> bool {
         return true;
     }
     let plain = Plain::of(name);
-    if plain.holds_a_secret_part() {
+    if PARTS.are_in(plain.as_bytes()) {
         return !plain.ends_with_one_of(&ABOUT);
     }
     plain.is_one_of(&SECRET_NAMES)
@@ -170,9 +186,7 @@ pub(super) fn may_name_a_secret(text: &str) -> bool {
         return true;
     }
     let plain = Plain::of(text);
-    let short = |word: &[u8]| SHORT_HINTS.iter().any(|hint| hint.as_bytes() == word);
-    let within = |length: usize| plain.as_bytes().windows(length).any(short);
-    plain.holds_a_secret_part() || (2..=5).any(within) || plain.is_one_of(&PERSON_NAMES)
+    PARTS.are_in(plain.as_bytes()) || HINTS.are_in(plain.as_bytes()) || plain.is_one_of(&PERSON_NAMES)
 }
 
 /// Headers whose value runs to the end of its line.
@@ -183,6 +197,10 @@ pub(super) fn is_credential_header(name: &str) -> bool {
 /// Whether `value` is an identifier in the form in which we make and receive them, and `name` says that it is one. They
 /// have the shape of a key but are none, and operators search for them.
 pub(super) fn is_identifier(name: &str, value: &str) -> bool {
+    // The lengths of all their forms; few values have one.
+    if !matches!(value.len(), 16 | 32 | 35 | 36 | 55) {
+        return false;
+    }
     let plain = Plain::of(name);
     let tracing = ["trace", "traceid", "traceparent", "amzntraceid", "root", "parent", "spanid", "parentid"];
     let of_a_trace = plain.ends_with_one_of(&tracing) && is_trace(value);
@@ -193,12 +211,11 @@ pub(super) fn is_identifier(name: &str, value: &str) -> bool {
 
 /// Whether `name` says that its value is a time; then thirteen digits are milliseconds, not a person's number.
 pub(super) fn is_time(name: &str, value: &str) -> bool {
-    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
     let epoch_or_date = matches!(value.len(), 10 | 13 | 14 | 16 | 17 | 19) && value.starts_with(['1', '2']);
-    let named = name.ends_with("_at")
-        || name.ends_with("At")
-        || Plain::of(name).ends_with_one_of(&["time", "timestamp", "until", "since", "millis", "epoch", "ms", "date"]);
-    digits && epoch_or_date && named
+    let ends = ["time", "timestamp", "until", "since", "millis", "epoch", "ms", "date"];
+    epoch_or_date
+        && value.bytes().all(|byte| byte.is_ascii_digit())
+        && (name.ends_with("_at") || name.ends_with("At") || Plain::of(name).ends_with_one_of(&ends))
 }
 
 fn is_lower_hex(text: &str) -> bool {
@@ -273,6 +290,11 @@ mod tests {
         ] {
             assert!(!is_secret_name(name), "`{name}`");
         }
+    }
+
+    #[test]
+    fn the_lists_that_are_searched_by_letter_are_in_order() {
+        assert!(SECRET_PARTS.is_sorted() && SHORT_HINTS.is_sorted());
     }
 
     #[test]
