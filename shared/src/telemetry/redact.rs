@@ -273,6 +273,8 @@ mod tests {
         assert_eq!(text(open), open, "the name of a secret is none");
         assert_eq!(text("<s:Password>x</s:Password>"), format!("<s:Password>{MASK}</s:Password>"));
         assert_eq!(text("cannot open redis://u:p@h.kr/0"), format!("cannot open redis://{MASK}@h.kr/0"));
+        assert_eq!(text("the client secret is \"loOwowviypp\""), format!("the client secret is \"{MASK}\""));
+        assert_eq!(text("got loOwowviypp+EWOnnic+Dw=="), format!("got {MASK}"));
         assert_eq!(text("the api key is abcd1234"), format!("the api key is {MASK}"));
         assert_eq!(text("-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- x"), format!("{MASK} x"));
         assert_eq!(text("Authorization: Bearer abc"), format!("Authorization: Bearer {MASK}"));

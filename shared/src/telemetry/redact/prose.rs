@@ -124,7 +124,10 @@ impl<'a> Reader<'a> {
         // With what belongs to it, up to the next space.
         let beyond = self.rest.find(|c: char| c.is_whitespace() || ends_a_value(c)).unwrap_or(self.rest.len());
         let goes = match self.next {
-            Next::Open => false,
+            // Base64 that is padded says so itself.
+            Next::Open => word.len() >= keys::SHORTEST && self.rest.starts_with("=="),
+            // What a sentence quotes after the name of a secret is not a word of the sentence.
+            Next::Suspect if self.shown.ends_with(['"', '\'', '`']) => true,
             Next::Suspect => is_suspect(word) || is_suspect(&format!("{word}{}", &self.rest[..beyond])),
             Next::Credential => !names_a_secret,
         };
