@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -28,6 +29,7 @@ use crate::error::{
     PAYLOAD_TOO_LARGE, TOO_LONG, chain,
 };
 use crate::integration::Answer;
+use crate::telemetry::redact;
 use crate::telemetry::trace::TraceId;
 
 mod fields;
@@ -36,6 +38,9 @@ pub use fields::Fields;
 
 /// No request may take longer: API Gateway gives up after 29 s.
 const MAX_TIME: Duration = Duration::from_secs(28);
+
+/// Encoded bodies up to this size are decoded for the log.
+const LOGGED_BYTES: usize = 64 * 1024;
 
 /// What is kept back of the environment's deadline, to answer in.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
@@ -206,6 +211,7 @@ impl Edge {
         let deadline = began + self.time_allowed(environment_deadline_ms);
         let span = tracing::info_span!(target: "ieum::api", "request", trace_id = trace.as_str());
         async {
+            log_request(&event, &headers);
             let method = event.request_context.http.method.clone();
             let found = find(routes, &method, event.raw_path.as_deref().unwrap_or_default());
             let route = found.as_ref().map_or("none", |(route, _)| route.path);
@@ -216,6 +222,13 @@ impl Edge {
             };
             let response = self.respond(&outcome, &trace, language);
             log(&outcome, &method, route, response.status_code, began.elapsed());
+            tracing::debug!(
+                target: "ieum::api",
+                status = response.status_code,
+                headers = %json!(response.headers),
+                body = redact::body(response.body.as_bytes()),
+                "edge.response"
+            );
             response
         }
         .instrument(span)
@@ -335,6 +348,26 @@ fn match_path<'p>(template: &'static str, segments: &[&'p str]) -> Option<Vec<(&
         }
     }
     Some(params)
+}
+
+/// What came in, at level debug: nothing of this is computed above it.
+fn log_request(event: &HttpEvent, headers: &HeaderMap) {
+    let text = |member: &Option<String>| member.clone().unwrap_or_default();
+    let body = || match (&event.body, event.is_base64_encoded) {
+        (Some(body), Some(true)) if body.len() <= LOGGED_BYTES => {
+            STANDARD.decode(body).map_or_else(|_| "[not base64]".to_owned(), |body| redact::body(&body))
+        }
+        (Some(body), _) => redact::body(body.as_bytes()),
+        (None, _) => String::new(),
+    };
+    tracing::debug!(
+        target: "ieum::api",
+        method = event.request_context.http.method,
+        url = redact::path_and_query(&text(&event.raw_path), &text(&event.raw_query_string)),
+        headers = redact::headers(headers),
+        body = body(),
+        "edge.request"
+    );
 }
 
 fn log(outcome: &Result<Reply, ApiError>, method: &str, route: &str, status: u16, took: Duration) {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::Instrument;
 
 use crate::answers::{AnswerCache, ManualEntries, ManualEntry, Request, Response};
 use crate::clock::{SharedClock, Timestamp, millis};
@@ -255,14 +256,22 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     /// # Errors
     /// [`CallError`] when no provider answered and nothing stands in. It is shared by everybody who made the same call.
     pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
-        let began = Instant::now();
-        let outcome = self.answer(request, deadline.min(began + self.policy.deadline)).await;
-        let outcome = match outcome {
-            Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
-            outcome => outcome,
+        let work = async {
+            let began = Instant::now();
+            let outcome = self.answer(request, deadline.min(began + self.policy.deadline)).await;
+            let outcome = match outcome {
+                Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
+                outcome => outcome,
+            };
+            self.report(&outcome, began.elapsed());
+            outcome
         };
-        self.report(&outcome, began.elapsed());
-        outcome
+        work.instrument(self.span()).await
+    }
+
+    /// What all lines of a call carry, whoever writes them: log levels go by it.
+    fn span(&self) -> tracing::Span {
+        tracing::info_span!(target: "ieum::call", "call", integration = self.name, endpoint = self.operation)
     }
 
     /// The fresh answer remembered for `request`, if there is one.
@@ -334,7 +343,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             }
         }
         let error = CallError { setbacks, at: self.clock.now() };
-        tracing::warn!(target: "ieum::call", integration = self.name, endpoint = self.operation, error = %error, "call.failed");
+        tracing::warn!(target: "ieum::call", error = %error, "call.failed");
         self.fall_back(request, stale, error).await
     }
 

@@ -57,6 +57,8 @@ pub struct Kernel {
     pub ieum: Arc<Secret<IeumSecret>>,
     /// The names of cached requests.
     pub keys: RequestKeys,
+    /// How much is logged, for whoever changes it at run time.
+    pub levels: LevelSwitch,
 }
 
 impl Kernel {
@@ -71,17 +73,20 @@ impl Kernel {
         if mocked {
             marks.push(("mock", "on".to_owned()));
         }
-        telemetry::init(LevelSwitch::new(common.log_level), &marks, Arc::clone(&clock));
+        let levels = LevelSwitch::new(common.log_level);
+        telemetry::init(levels.clone(), &marks, Arc::clone(&clock));
         if mocked {
             tracing::warn!(target: "ieum::start", "mock mode is on: answers are made up");
         }
         let http = HttpClient::new(common.ca_file.as_deref())?;
         let Some(table) = &common.table else {
             tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
-            return Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await;
+            let kernel = Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await?;
+            return Ok(Self { levels, ..kernel });
         };
         let aws = Aws::new(http.correcting(corrected)).await;
-        Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await
+        let kernel = Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?;
+        Ok(Self { levels, ..kernel })
     }
 
     /// The kernel over parts that exist already. `managed` is absent where there is no AWS.
@@ -106,7 +111,8 @@ impl Kernel {
         let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
         let keys = RequestKeys::new(SecretSlice::from(cache_key));
-        Ok(Self { clock, http, quick, durable, secrets, ieum, keys })
+        let levels = LevelSwitch::new(common.log_level);
+        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, levels })
     }
 
     /// The secret of a provider family.
