@@ -29,11 +29,14 @@ use crate::error::{
     PAYLOAD_TOO_LARGE, TOO_LONG, chain,
 };
 use crate::integration::Answer;
+use crate::limiter::Standing;
 use crate::telemetry::redact;
 use crate::telemetry::trace::TraceId;
 
+mod callers;
 mod fields;
 
+pub use callers::CallerLimits;
 pub use fields::Fields;
 
 /// No request may take longer: API Gateway gives up after 29 s.
@@ -177,6 +180,18 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// Adds how the caller's limit stands.
+    fn standing(mut self, standing: &Standing) -> Self {
+        for (name, value) in standing.headers(callers::NAME) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                self.headers.push((HeaderName::from_static(name), value));
+            }
+        }
+        self
+    }
+}
+
 const SOURCE: HeaderName = HeaderName::from_static("x-ieum-source");
 const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 
@@ -184,6 +199,7 @@ const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 #[derive(Debug)]
 pub struct Edge {
     door: Door,
+    callers: Option<CallerLimits>,
     clock: SharedClock,
     max_body_bytes: usize,
 }
@@ -191,7 +207,12 @@ pub struct Edge {
 impl Edge {
     /// An edge whose routes take bodies of at most `max_body_bytes` bytes.
     pub fn new(door: Door, clock: SharedClock, max_body_bytes: usize) -> Self {
-        Self { door, clock, max_body_bytes }
+        Self { door, callers: None, clock, max_body_bytes }
+    }
+
+    /// The same edge, which turns away callers that ask too often.
+    pub fn limiting(self, callers: Option<CallerLimits>) -> Self {
+        Self { callers, ..self }
     }
 
     /// Serves one event. `environment_deadline_ms` is Lambda's, in milliseconds since the epoch; it is believed only when
@@ -245,9 +266,17 @@ impl Edge {
     ) -> Result<Reply, ApiError> {
         let (route, params) = found?;
         let caller = self.door.admit(&headers, route.access, self.clock.now()).await?;
+        let standing = match (&self.callers, &caller) {
+            (Some(limits), Some(caller)) => Some(limits.admit(caller).await?),
+            (Some(_), None) | (None, _) => None,
+        };
         let body = self.body(event.body, event.is_base64_encoded == Some(true))?;
         let query = event.raw_query_string.unwrap_or_default();
-        handle(route.action, Call { params, query, headers, body, caller, deadline }).await
+        let reply = handle(route.action, Call { params, query, headers, body, caller, deadline }).await?;
+        Ok(match standing {
+            Some(standing) => reply.standing(&standing),
+            None => reply,
+        })
     }
 
     fn body(&self, body: Option<String>, base64: bool) -> Result<Bytes, ApiError> {

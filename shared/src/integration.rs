@@ -22,6 +22,7 @@ use crate::answers::{AnswerCache, ManualEntries, ManualEntry, Request, Response}
 use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::{ApiError, PROVIDER_REJECTED, PROVIDER_UNAVAILABLE, RATE_LIMITED, chain};
 use crate::gate::{Gate, Permit, Refusal};
+use crate::limiter::Standing;
 use crate::policy::{NextStep, Policy, Replay};
 use crate::provider::{Health, Provider, ProviderError};
 use crate::resilience::cache::{Entry, Worth};
@@ -147,16 +148,17 @@ impl CallError {
             })
     }
 
-    /// The earliest time at which asking again makes sense, in whole seconds from now.
-    fn retry_after(&self) -> Option<u64> {
-        let soonest = self.setbacks.iter().filter_map(|(_, setback)| match setback {
-            Setback::Refused(Refusal::Open(until)) => Some(until.since(self.at)),
-            Setback::Refused(Refusal::Limited(away)) => Some(*away),
-            Setback::Failed(ProviderError::Throttled { retry_after }) => Some(retry_after.unwrap_or_default()),
+    /// The provider that can be asked again first, and how long from now.
+    fn soonest(&self) -> Option<(&'static str, Duration)> {
+        let waits = self.setbacks.iter().filter_map(|(provider, setback)| match setback {
+            Setback::Refused(Refusal::Open(until)) => Some((*provider, until.since(self.at))),
+            Setback::Refused(Refusal::Limited(away)) => Some((*provider, *away)),
+            Setback::Failed(ProviderError::Throttled { retry_after }) => {
+                Some((*provider, retry_after.unwrap_or_default()))
+            }
             Setback::Failed(_) | Setback::OutOfTime => None,
         });
-        let seconds = soonest.min()?.as_millis().div_ceil(1_000).max(1);
-        u64::try_from(seconds).ok()
+        waits.min_by_key(|(_, wait)| *wait)
     }
 }
 
@@ -182,14 +184,18 @@ impl std::error::Error for CallError {}
 impl From<&Arc<CallError>> for ApiError {
     /// The outside of a failed call.
     fn from(error: &Arc<CallError>) -> Self {
-        let code = if error.is_rejection() {
-            PROVIDER_REJECTED
-        } else if error.is_limited() {
-            RATE_LIMITED
-        } else {
-            PROVIDER_UNAVAILABLE
+        let outside = match error.soonest() {
+            _ if error.is_rejection() => Self::new(PROVIDER_REJECTED),
+            Some((provider, reset)) if error.is_limited() => {
+                Self::new(RATE_LIMITED).limited(provider, Standing { policy: None, remaining: 0, reset })
+            }
+            Some((_, wait)) => {
+                let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+                Self::new(PROVIDER_UNAVAILABLE).retry_after(Some(seconds.max(1)))
+            }
+            None => Self::new(PROVIDER_UNAVAILABLE),
         };
-        Self::new(code).retry_after(error.retry_after()).because(Arc::clone(error))
+        outside.because(Arc::clone(error))
     }
 }
 
@@ -335,6 +341,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                     return Ok(Answer { value, source: Source::Live, provider, as_of: began });
                 }
                 Err((setback, next)) => {
+                    self.report_refusal(way.provider.name(), &setback);
                     setbacks.push((way.provider.name(), setback));
                     if next == NextStep::GiveUp {
                         break;
@@ -471,13 +478,23 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         );
     }
 
+    /// Counts a call that the gate kept back, whatever the caller is answered in the end.
+    fn report_refusal(&self, provider: &str, setback: &Setback) {
+        let Setback::Refused(refusal) = setback else { return };
+        let limited = matches!(refusal, Refusal::Limited(_));
+        tracing::info!(
+            target: crate::telemetry::METRIC,
+            integration = self.name,
+            provider,
+            endpoint = self.operation,
+            limited = u64::from(limited),
+            circuit_open = u64::from(!limited),
+            "refused"
+        );
+    }
+
     fn report(&self, outcome: &Result<Answer<Res>, Arc<CallError>>, took: Duration) {
         let source = outcome.as_ref().map_or("none", |answer| answer.source.label());
-        let refused = |wanted: fn(&Refusal) -> bool| {
-            let setbacks = outcome.as_ref().err().map(|error| error.setbacks.as_slice()).unwrap_or_default();
-            let hit = |(_, setback): &(&str, Setback)| matches!(setback, Setback::Refused(refusal) if wanted(refusal));
-            u64::from(setbacks.iter().any(hit))
-        };
         let is = |label| u64::from(source == label);
         tracing::info!(
             target: crate::telemetry::METRIC,
@@ -490,8 +507,6 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             cache_miss = is("live"),
             cache_stale = is("stale"),
             manual = is("manual"),
-            limited = refused(|refusal| matches!(refusal, Refusal::Limited(_))),
-            circuit_open = refused(|refusal| matches!(refusal, Refusal::Open(_))),
             "answer"
         );
     }

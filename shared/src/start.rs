@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 
 use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
+use crate::api::{CallerLimits, Edge};
 use crate::auth::{Door, IeumSecret};
 use crate::aws::Aws;
 use crate::clock::{CorrectedClock, SharedClock, SystemClock};
@@ -79,13 +80,13 @@ impl Kernel {
             tracing::warn!(target: "ieum::start", "mock mode is on: answers are made up");
         }
         let http = HttpClient::new(common.ca_file.as_deref())?;
-        let Some(table) = &common.table else {
+        let kernel = if let Some(table) = &common.table {
+            let aws = Aws::new(http.correcting(corrected)).await;
+            Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?
+        } else {
             tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
-            let kernel = Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await?;
-            return Ok(Self { levels, ..kernel });
+            Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await?
         };
-        let aws = Aws::new(http.correcting(corrected)).await;
-        let kernel = Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?;
         Ok(Self { levels, ..kernel })
     }
 
@@ -123,9 +124,11 @@ impl Kernel {
         Ok(Arc::new(Secret::load(name.clone(), Arc::clone(&self.secrets)).await?))
     }
 
-    /// The door, for the callers in the layer's secret.
-    pub fn door(&self) -> Door {
-        Door::new(Arc::clone(&self.ieum))
+    /// The edge of an HTTP function, for the callers in the layer's secret, with bodies of at most `max_body_bytes`.
+    pub fn edge(&self, common: &Common, max_body_bytes: usize) -> Edge {
+        let door = Door::new(Arc::clone(&self.ieum));
+        let limits = |rate| CallerLimits::new(rate, Arc::clone(&self.quick), Arc::clone(&self.clock));
+        Edge::new(door, Arc::clone(&self.clock), max_body_bytes).limiting(common.caller_rate.map(limits))
     }
 
     /// The gate before a provider. One provider has one gate per process, whatever its operations.

@@ -150,6 +150,8 @@ pub struct Bucket {
     pub day: i64,
     /// The slots taken on that day.
     pub day_count: i64,
+    /// How many may be taken on a day, as whoever took the last one saw it; 0 where there is no quota.
+    pub day_quota: i64,
     /// The slots ever taken by the whole fleet.
     pub taken: i64,
 }
@@ -162,6 +164,7 @@ impl From<&Item> for Bucket {
             blocked_until: item.number("blocked_until").map(Timestamp::from_millis),
             day: number("day"),
             day_count: number("day_count"),
+            day_quota: number("day_quota"),
             taken: number("taken"),
         }
     }
@@ -308,6 +311,7 @@ impl Bucket {
             blocked_until: self.blocked_until.max(other.blocked_until),
             day,
             day_count,
+            day_quota: self.day_quota.max(other.day_quota),
             taken: self.taken.max(other.taken),
         }
     }
@@ -330,6 +334,17 @@ impl Bucket {
             self.day == self.today(now) && self.day_count >= i64::from(quota) && !broken(Rule::QuotasCount)
         });
         if used_up { end_of(self.day).since(now) } else { Duration::ZERO }
+    }
+
+    /// What the whole fleet has used of its quota today and how large that is, for whoever shows it; `None` without one.
+    pub fn quota_use(&self, now: Timestamp) -> Option<(i64, i64)> {
+        let used = if self.day == self.today(now) { self.day_count } else { 0 };
+        (self.day_quota > 0).then_some((used, self.day_quota))
+    }
+
+    /// When the quota begins anew.
+    pub fn quota_resets_at(&self, now: Timestamp) -> Timestamp {
+        end_of(self.today(now))
     }
 
     /// The `count` slots just taken at `now`, given the bucket right after the taking.

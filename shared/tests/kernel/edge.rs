@@ -261,7 +261,7 @@ mod callers {
     async fn a_valid_key_enters_however_its_header_is_written() {
         for name in ["x-api-key", "X-Api-Key", "X-API-KEY"] {
             let response = send(with(event("GET", "/v1/things/a"), "headers", json!({name: KEY}))).await;
-            assert_eq!((response.status_code, &body(&response)["caller"]), (200, &json!("portal")));
+            assert_eq!((response.status_code, &body(&response)["caller"]), (200, &json!("key:portal")));
         }
     }
 

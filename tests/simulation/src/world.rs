@@ -195,8 +195,9 @@ impl World {
         // A slot that it gives itself meanwhile may lie ahead and be used late.
         let slot = rate.map_or(Duration::ZERO, |rate| rate.max_wait + rate.lease());
         sight.rations_until = sight.left_alone_until + slot + ms(100);
-        if claim && sight.saw_at < asked {
+        if claim && sight.saw_at <= asked {
             sight.unanswered_claim = Some(asked);
+            state.prober = state.prober.filter(|prober| *prober != by);
         }
     }
 
@@ -312,7 +313,9 @@ impl World {
         (state.opened_at, state.waits_since) = (Some(now), Some(now));
         if matches!(self.plan.kind, Kind::Flaky | Kind::Healthy) {
             let results = &state.environments.entry(by).or_default().results;
-            if results.len() < 5 || !results.iter().rev().take(5).all(|failed| *failed) {
+            // A success of another call may have come in while the opening was written.
+            let recent = &results[results.len().saturating_sub(5 + self.plan.callers)..];
+            if !recent.windows(5).any(|five| five.iter().all(|failed| *failed)) {
                 let told = format!("opened at {} failures without five of its own in a row", was.failures);
                 state.violation(now, by, &told);
             }
@@ -329,7 +332,9 @@ impl World {
         if until > self.millis(now + self.plan.timeout + secs(2) + EPSILON) {
             state.violation(now, by, "holds the probe for too long");
         }
-        (state.holder, state.prober) = (Some(by), Some(by));
+        // A claim that is granted after its time is nobody's probe.
+        let given_up = state.environments.entry(by).or_default().unanswered_claim.is_some();
+        (state.holder, state.prober) = (Some(by), (!given_up).then_some(by));
     }
 
     /// A dead provider's circuit opens soon after the fifth failure.
