@@ -9,6 +9,7 @@ mod dynamodb;
 mod edge;
 mod executor;
 mod http;
+mod limits;
 mod logs;
 mod store_outage;
 mod support;

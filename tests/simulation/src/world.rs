@@ -197,8 +197,9 @@ impl World {
         sight.rations_until = sight.left_alone_until + slot + ms(100);
         if claim && sight.saw_at <= asked {
             sight.unanswered_claim = Some(asked);
-            state.prober = state.prober.filter(|prober| *prober != by);
         }
+        // Whatever it was granted, it goes by its own reckoning now.
+        state.prober = state.prober.filter(|prober| *prober != by);
     }
 
     /// A reading was refused by a throttled store: what was read before still stands.
