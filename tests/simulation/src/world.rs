@@ -71,6 +71,8 @@ struct State {
     /// Who was granted the probe, until it is made.
     prober: Option<Name>,
     holder: Option<Name>,
+    /// Tokens of claims that nobody waits for any more.
+    given_up: Vec<String>,
     fifth_failure: Option<Duration>,
 }
 
@@ -185,8 +187,8 @@ impl World {
         sight.unanswered_claim = None;
     }
 
-    /// `by` got no answer to what it asked at `asked`; `claim` when it asked for the probe.
-    pub fn unanswered(&self, by: Name, asked: Duration, claim: bool) {
+    /// `by` got no answer to what it asked at `asked`; `claim` is the token when it asked for the probe.
+    pub fn unanswered(&self, by: Name, asked: Duration, claim: Option<String>) {
         let (now, rate) = (self.now(), self.plan.rate);
         let mut state = self.state();
         let sight = state.environments.entry(by).or_default();
@@ -195,9 +197,10 @@ impl World {
         // A slot that it gives itself meanwhile may lie ahead and be used late.
         let slot = rate.map_or(Duration::ZERO, |rate| rate.max_wait + rate.lease());
         sight.rations_until = sight.left_alone_until + slot + ms(100);
-        if claim && sight.saw_at <= asked {
+        if claim.is_some() && sight.saw_at <= asked {
             sight.unanswered_claim = Some(asked);
         }
+        state.given_up.extend(claim);
         // Whatever it was granted, it goes by its own reckoning now.
         state.prober = state.prober.filter(|prober| *prober != by);
     }
@@ -334,7 +337,7 @@ impl World {
             state.violation(now, by, "holds the probe for too long");
         }
         // A claim that is granted after its time is nobody's probe.
-        let given_up = state.environments.entry(by).or_default().unanswered_claim.is_some();
+        let given_up = after.text("probe_token").is_some_and(|token| state.given_up.iter().any(|one| one == token));
         (state.holder, state.prober) = (Some(by), (!given_up).then_some(by));
     }
 
