@@ -17,7 +17,19 @@ static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
     let table = serde_json::json!({
         "TableName": TABLE,
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        "AttributeDefinitions": [
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "due", "AttributeType": "S"},
+            {"AttributeName": "not_before", "AttributeType": "N"},
+        ],
+        "GlobalSecondaryIndexes": [{
+            "IndexName": "due",
+            "KeySchema": [
+                {"AttributeName": "due", "KeyType": "HASH"},
+                {"AttributeName": "not_before", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }],
         "BillingMode": "PAY_PER_REQUEST",
     });
     database.create_table(serde_json::from_value(table).unwrap()).unwrap();
@@ -56,6 +68,7 @@ fn embedded() -> DynamoStore {
 #[tokio::test]
 async fn the_written_rules_hold() {
     conformance::check(&embedded()).await;
+    conformance::check_due(&embedded()).await;
 }
 
 /// `IEUM_SEED` repeats the histories of an earlier run; a failure names its seed.
