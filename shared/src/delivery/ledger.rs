@@ -19,6 +19,8 @@
 //! Each rule is one guarded update. `attempt` is the token of whoever sends: it grows with each attempt, and only the
 //! holder of the present one may say what became of it. This file refuses to know a provider, a queue or the time.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::store::{Action, DUE, Item, NOT_BEFORE, Test, Update};
 
@@ -137,6 +139,8 @@ pub struct Message {
     pub body: String,
     /// When something is to be done about it; absent when nothing is.
     pub not_before: Option<Timestamp>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
     /// Not to be sent from here on.
     pub valid_until: Timestamp,
     /// Until when the attempt under way may take.
@@ -158,11 +162,20 @@ impl Message {
             list: text("list")?,
             body: text("body")?,
             not_before: time(NOT_BEFORE),
+            created_at: time("created_at")?,
             valid_until: time("valid_until")?,
             until: time("until"),
             provider: text("provider"),
             reference: text("reference"),
         })
+    }
+
+    /// Where in the line the message stands among those that may go at the same time: less than five seconds, and the less
+    /// the older the message is within its day (UTC).
+    pub fn turn(&self) -> Duration {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        let of_the_day = self.created_at.as_millis().rem_euclid(DAY_MS);
+        Duration::from_millis(u64::try_from(of_the_day * 5_000 / DAY_MS).unwrap_or(0))
     }
 
     /// What is to be done about the message at `now`.
@@ -206,6 +219,11 @@ pub enum Next {
 /// The key of a message's item.
 pub fn key(id: &str) -> String {
     format!("message#{id}")
+}
+
+/// The id of the message whose item has this key; `None` when it is not a message's.
+pub fn id(key: &str) -> Option<&str> {
+    key.strip_prefix("message#")
 }
 
 /// ACCEPT: the message is written down. A refusal means that it was before, and changes nothing.
@@ -349,8 +367,6 @@ fn ended(update: Update, state: State, now: Timestamp) -> Update {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

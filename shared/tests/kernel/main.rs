@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod batch;
+mod delivery;
 mod dynamodb;
 mod edge;
 mod executor;
