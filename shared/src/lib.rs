@@ -28,6 +28,7 @@ pub mod planted;
 pub mod policy;
 pub mod provider;
 pub mod resilience;
+pub mod rollups;
 pub mod runtime;
 pub mod secrets;
 pub mod single_flight;

@@ -12,6 +12,7 @@ mod executor;
 mod http;
 mod limits;
 mod logs;
+mod rollups;
 mod store_outage;
 mod support;
 mod webhook;
