@@ -86,13 +86,13 @@ pub(crate) async fn a_burst_waits_and_is_then_told_when_to_return(stage: &mut St
     let numbers: Vec<String> = (0..40).map(|_| stage.unused_number()).collect();
     let callers = numbers.into_iter().map(|number| {
         let client = stage.client.clone();
-        async move { client.company(&number).await }
+        async move { client.tax_status(&number).await }
     });
     let answers = at_once(callers.collect()).await;
     let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert!(refused.iter().all(|answer| answer.status == 429 && answer.header("retry-after").is_some()), "{refused:?}");
     assert!(served.len() >= 5 && !refused.is_empty(), "{} served, {} refused", served.len(), refused.len());
-    let times = stage.client.call_times("nice").await;
+    let times = stage.client.call_times("nts").await;
     for (first, from) in times.iter().enumerate() {
         for (last, to) in times.iter().enumerate().skip(first) {
             // 10 at once and 10 a second; half a second of clocks and scheduling between the slot and the wire.
