@@ -173,8 +173,13 @@ impl From<&Item> for Bucket {
 impl From<Bucket> for Item {
     fn from(bucket: Bucket) -> Self {
         let blocked = bucket.blocked_until.map(|until| ("blocked_until".to_owned(), until.as_millis().into()));
-        let numbers =
-            [("tat", bucket.tat_us), ("day", bucket.day), ("day_count", bucket.day_count), ("taken", bucket.taken)];
+        let numbers = [
+            ("tat", bucket.tat_us),
+            ("day", bucket.day),
+            ("day_count", bucket.day_count),
+            ("day_quota", bucket.day_quota),
+            ("taken", bucket.taken),
+        ];
         let numbers = numbers.map(|(name, number)| (name.to_owned(), number.into()));
         Self(numbers.into_iter().chain(blocked).collect())
     }
