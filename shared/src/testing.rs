@@ -22,12 +22,17 @@ use crate::store::DynamoStore;
 /// The store in `table` of a DynamoDB on this machine, which takes any credentials: over the kernel's own HTTP client and
 /// without retries, as [`crate::aws::Aws::store`] has it.
 pub fn dynamodb_at(endpoint: &str, table: &str) -> DynamoStore {
+    dynamodb_over(HttpClient::new(None).expect("an HTTP client"), endpoint, table)
+}
+
+/// The same over an HTTP client of the caller's.
+pub fn dynamodb_over(http: HttpClient, endpoint: &str, table: &str) -> DynamoStore {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .region(Region::from_static("ap-northeast-2"))
         .endpoint_url(endpoint)
-        .http_client(HttpClient::new(None).expect("an HTTP client"))
+        .http_client(http)
         .retry_config(RetryConfig::disabled())
         .build();
     DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
