@@ -173,8 +173,13 @@ impl From<&Item> for Bucket {
 impl From<Bucket> for Item {
     fn from(bucket: Bucket) -> Self {
         let blocked = bucket.blocked_until.map(|until| ("blocked_until".to_owned(), until.as_millis().into()));
-        let numbers =
-            [("tat", bucket.tat_us), ("day", bucket.day), ("day_count", bucket.day_count), ("taken", bucket.taken)];
+        let numbers = [
+            ("tat", bucket.tat_us),
+            ("day", bucket.day),
+            ("day_count", bucket.day_count),
+            ("day_quota", bucket.day_quota),
+            ("taken", bucket.taken),
+        ];
         let numbers = numbers.map(|(name, number)| (name.to_owned(), number.into()));
         Self(numbers.into_iter().chain(blocked).collect())
     }
@@ -647,11 +652,13 @@ mod tests {
 
     fn any_bucket() -> impl Strategy<Value = Bucket> {
         let times = (-3_000_000..3_000_000_i64, prop::option::of(0..3_000_u64));
-        (times, -1..2_i64, 0..6_i64, 0..99_i64).prop_map(|((tat, blocked), day, day_count, taken)| Bucket {
+        let counts = (0..6_i64, 0..9_i64, 0..99_i64);
+        (times, -1..2_i64, counts).prop_map(|((tat, blocked), day, (day_count, day_quota, taken))| Bucket {
             tat_us: START.as_micros() + tat,
             blocked_until: blocked.map(|ms| START.after(Duration::from_millis(ms))),
             day: day_of(START) + day,
             day_count,
+            day_quota,
             taken,
         })
     }
