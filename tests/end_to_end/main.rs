@@ -122,7 +122,7 @@ async fn run(checks: &[Check]) -> usize {
         "VERIFY_BACKOFF_BASE_MS=1".to_owned(),
         "VERIFY_TIMEOUT_MS=5000".to_owned(),
         // Never what stops a caller: the circuit of NICE is tried, and the limit of NTS.
-        "NICE_RATE_PER_PERIOD=100".to_owned(),
+        "NICE_RATE_PER_PERIOD=20".to_owned(),
         "NICE_RATE_BURST=100".to_owned(),
         "NICE_RATE_MAX_WAIT_MS=1000".to_owned(),
         format!("NTS_RATE_PER_PERIOD={}", fleet::RATE),
