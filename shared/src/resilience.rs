@@ -7,4 +7,5 @@
 pub mod backoff;
 pub mod cache;
 pub mod circuit_breaker;
+pub mod idempotency;
 pub mod rate_limit;
