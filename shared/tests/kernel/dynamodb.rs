@@ -49,7 +49,7 @@ fn store(endpoint: &str, table: &str) -> DynamoStore {
     DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
 }
 
-fn embedded() -> DynamoStore {
+pub(crate) fn embedded() -> DynamoStore {
     store(&ENDPOINT, TABLE)
 }
 

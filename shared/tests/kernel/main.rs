@@ -9,6 +9,7 @@ mod dynamodb;
 mod edge;
 mod executor;
 mod http;
+mod idempotency;
 mod limits;
 mod logs;
 mod store_outage;
