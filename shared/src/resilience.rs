@@ -9,3 +9,4 @@ pub mod cache;
 pub mod circuit_breaker;
 pub mod idempotency;
 pub mod rate_limit;
+pub mod rollup;

@@ -24,6 +24,7 @@ use crate::idempotency::Idempotency;
 use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
+use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
@@ -140,6 +141,11 @@ impl Kernel {
     /// The cache of an operation.
     pub fn cache<Res: Response>(&self, operation: &'static str, policy: CachePolicy) -> AnswerCache<Res> {
         AnswerCache::new(operation, policy, self.keys.clone(), Arc::clone(&self.quick), Arc::clone(&self.clock))
+    }
+
+    /// The minutes of an integration.
+    pub fn rollups(&self, integration: &'static str) -> Arc<Rollups> {
+        Arc::new(Rollups::new(integration, Arc::clone(&self.quick), Arc::clone(&self.clock)))
     }
 
     /// The hand-entered answers of an operation.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use ieum::answers::{Request, Response};
 use ieum::gate::Gate;
 use ieum::integration::{Answer, BatchIntegration, CallError, Integration, Source, Way};
 use ieum::policy::Policy;
@@ -189,4 +190,12 @@ async fn a_hundred_questions_cost_one_reading_of_the_store_and_one_write_for_eac
     assert!(ask(&batch(&world, &[&registry], once()), &numbers).await.iter().all(Result::is_ok));
     assert_eq!(faulty.log(), ["get breaker", "get_many cache"]);
     assert_eq!(registry.asked().len(), 1);
+}
+
+#[test]
+fn a_batch_is_known_when_every_answer_is_and_its_words_are_a_number() {
+    for (texts, known) in [(&[][..], true), (&["a", "b"], true), (&["a", "unknown"], false)] {
+        assert_eq!(texts.iter().map(|text| reply(text)).collect::<Vec<_>>().is_known(), known, "{texts:?}");
+    }
+    assert_eq!(vec![Question(1), Question(2)].readable(), "2 requests");
 }

@@ -351,6 +351,10 @@ impl Store for Yielding {
         self.inner.get_many(keys).await
     }
 
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.inner.due(list, until, limit).await
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         yield_now().await;
         let outcome = self.inner.apply(update);

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod batch;
+mod delivery;
 mod dynamodb;
 mod edge;
 mod executor;
@@ -12,6 +13,7 @@ mod http;
 mod idempotency;
 mod limits;
 mod logs;
+mod rollups;
 mod store_outage;
 mod support;
 mod webhook;
