@@ -407,6 +407,12 @@ async fn killed_at_any_point_the_next_attempt_goes_on_under_the_same_id() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_taken_for_dead_gives_no_answer_of_its_own() {
+    late_answer(false).await;
+    late_answer(true).await;
+}
+
+/// What a first attempt answers that comes back while its successor is running, or when that has `finished`.
+async fn late_answer(finished: bool) {
     let shop = Shop::over(Arc::new(MemoryStore::new())).await;
     let [first_may, second_may] = [(); 2].map(|()| Arc::new(Notify::new()));
     shop.then(Then::Wait(Arc::clone(&first_may))).then(Then::Wait(Arc::clone(&second_may)));
@@ -416,11 +422,18 @@ async fn an_attempt_that_was_taken_for_dead_gives_no_answer_of_its_own() {
     advance(secs(DEAD)).await;
     assert!(poll(second.as_mut(), 5).is_none());
     first_may.notify_one();
-    let late = poll(first.as_mut(), 5).unwrap();
-    assert_eq!(refusal(&late), (409, "in_progress".to_owned(), Some("2")));
+    if !finished {
+        let late = poll(first.as_mut(), 5).unwrap();
+        assert_eq!(refusal(&late), (409, "in_progress".to_owned(), Some("2")));
+    }
     second_may.notify_one();
     let answer = second.await;
     assert_eq!((answer.status_code, shop.runs(), shop.ids(), shop.orders()), (202, 2, 1, 1));
+    if finished {
+        let late = poll(first.as_mut(), 5).unwrap();
+        assert!(is_replay(&late));
+        assert_eq!(told(&late), told(&answer));
+    }
     assert_eq!(told(&shop.order().await), told(&answer));
 }
 
