@@ -17,6 +17,7 @@
 //! Answers below 400, as they were given, so a route whose answer holds a secret must not be idempotent. After any other
 //! answer the caller may try again. So it is with answers above 300 kB, which no item can hold: the next attempt runs the
 //! work again, under the same id. The client's key and the request are known by digests only.
+//! A server with a new API key (another id) is another caller: it must not repeat what it began with the old one.
 //!
 //! This was promised to a caller, so it takes the store its time needs, and without the store there is no work: 503. An
 //! answer that could not be kept is a 503 too, although the work is done: otherwise a second one could differ from it.
