@@ -20,6 +20,7 @@ use crate::config::{Common, Stage};
 use crate::error::chain;
 use crate::gate::Gate;
 use crate::http::{HttpClient, TlsError};
+use crate::idempotency::Idempotency;
 use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
@@ -151,6 +152,11 @@ impl Kernel {
     pub fn manual_entries(&self, operation: &'static str) -> ManualEntries {
         let (quick, durable) = (Arc::clone(&self.quick), Arc::clone(&self.durable));
         ManualEntries::new(operation, self.keys.clone(), quick, durable, Arc::clone(&self.clock))
+    }
+
+    /// The records of idempotency keys.
+    pub fn idempotency(&self) -> Idempotency {
+        Idempotency::new(Arc::clone(&self.durable), Arc::clone(&self.clock))
     }
 }
 

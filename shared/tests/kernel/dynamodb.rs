@@ -49,7 +49,7 @@ static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
     format!("http://{address}")
 });
 
-fn embedded() -> DynamoStore {
+pub(crate) fn embedded() -> DynamoStore {
     dynamodb_at(&ENDPOINT, TABLE)
 }
 

@@ -10,6 +10,7 @@ mod dynamodb;
 mod edge;
 mod executor;
 mod http;
+mod idempotency;
 mod limits;
 mod logs;
 mod rollups;
