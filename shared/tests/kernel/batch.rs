@@ -147,6 +147,18 @@ async fn in_an_outage_of_the_store_as_well_this_process_still_remembers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_becomes_too_old_while_the_circuit_is_read_is_not_served() {
+    let faulty = FaultyStore::new();
+    let (world, registry) = (World::over(faulty.clone()), Registry::new("first"));
+    let asking = batch(&world, &[&registry], once());
+    ask(&asking, &[1]).await;
+    advance(CACHE.fresh + CACHE.stale - secs(1)).await;
+    registry.fails(Some(down));
+    faulty.set_only("get breaker", Mode::Slow(secs(1)));
+    assert_eq!(told(&ask(&asking, &[1]).await), [None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_stand_in_answers_is_not_remembered() {
     let (world, first, second) = (World::new(), Registry::new("first"), Registry::new("second"));
     let asking = batch(&world, &[&first, &second], once());
