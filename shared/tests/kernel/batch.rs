@@ -195,10 +195,13 @@ async fn a_hundred_questions_cost_one_reading_of_the_store_and_one_write_for_eac
     let faulty = FaultyStore::new();
     let (world, registry) = (World::over(faulty.clone()), Registry::new("first"));
     let numbers: Vec<u32> = (0..100).collect();
-    assert!(ask(&batch(&world, &[&registry], once()), &numbers).await.iter().all(Result::is_ok));
+    let asking = batch(&world, &[&registry], once());
+    assert!(ask(&asking, &numbers).await.iter().all(Result::is_ok));
     let log = faulty.log();
     assert_eq!(log[..2], ["get breaker", "get_many cache"]);
     assert_eq!(log[2..], vec!["update cache"; 100]);
+    assert!(ask(&asking, &numbers).await.iter().all(Result::is_ok));
+    assert_eq!(faulty.log(), [""; 0], "all are in memory");
     assert!(ask(&batch(&world, &[&registry], once()), &numbers).await.iter().all(Result::is_ok));
     assert_eq!(faulty.log(), ["get breaker", "get_many cache"]);
     assert_eq!(registry.asked().len(), 1);
