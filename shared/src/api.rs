@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -28,14 +29,21 @@ use crate::error::{
     PAYLOAD_TOO_LARGE, TOO_LONG, chain,
 };
 use crate::integration::Answer;
+use crate::limiter::Standing;
+use crate::telemetry::redact;
 use crate::telemetry::trace::TraceId;
 
+mod callers;
 mod fields;
 
+pub use callers::CallerLimits;
 pub use fields::Fields;
 
 /// No request may take longer: API Gateway gives up after 29 s.
 const MAX_TIME: Duration = Duration::from_secs(28);
+
+/// Encoded bodies up to this size are decoded for the log.
+const LOGGED_BYTES: usize = 64 * 1024;
 
 /// What is kept back of the environment's deadline, to answer in.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
@@ -172,6 +180,18 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// Adds how the caller's limit stands.
+    fn standing(mut self, standing: &Standing) -> Self {
+        for (name, value) in standing.headers(callers::NAME) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                self.headers.push((HeaderName::from_static(name), value));
+            }
+        }
+        self
+    }
+}
+
 const SOURCE: HeaderName = HeaderName::from_static("x-ieum-source");
 const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 
@@ -179,6 +199,7 @@ const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 #[derive(Debug)]
 pub struct Edge {
     door: Door,
+    callers: Option<CallerLimits>,
     clock: SharedClock,
     max_body_bytes: usize,
 }
@@ -186,7 +207,12 @@ pub struct Edge {
 impl Edge {
     /// An edge whose routes take bodies of at most `max_body_bytes` bytes.
     pub fn new(door: Door, clock: SharedClock, max_body_bytes: usize) -> Self {
-        Self { door, clock, max_body_bytes }
+        Self { door, callers: None, clock, max_body_bytes }
+    }
+
+    /// The same edge, which turns away callers that ask too often.
+    pub fn limiting(self, callers: Option<CallerLimits>) -> Self {
+        Self { callers, ..self }
     }
 
     /// Serves one event. `environment_deadline_ms` is Lambda's, in milliseconds since the epoch; it is believed only when
@@ -206,6 +232,7 @@ impl Edge {
         let deadline = began + self.time_allowed(environment_deadline_ms);
         let span = tracing::info_span!(target: "ieum::api", "request", trace_id = trace.as_str());
         async {
+            log_request(&event, &headers);
             let method = event.request_context.http.method.clone();
             let found = find(routes, &method, event.raw_path.as_deref().unwrap_or_default());
             let route = found.as_ref().map_or("none", |(route, _)| route.path);
@@ -216,6 +243,13 @@ impl Edge {
             };
             let response = self.respond(&outcome, &trace, language);
             log(&outcome, &method, route, response.status_code, began.elapsed());
+            tracing::debug!(
+                target: "ieum::api",
+                status = response.status_code,
+                headers = %json!(response.headers),
+                body = redact::body(response.body.as_bytes()),
+                "edge.response"
+            );
             response
         }
         .instrument(span)
@@ -232,9 +266,17 @@ impl Edge {
     ) -> Result<Reply, ApiError> {
         let (route, params) = found?;
         let caller = self.door.admit(&headers, route.access, self.clock.now()).await?;
+        let standing = match (&self.callers, &caller) {
+            (Some(limits), Some(caller)) => Some(limits.admit(caller).await?),
+            (Some(_), None) | (None, _) => None,
+        };
         let body = self.body(event.body, event.is_base64_encoded == Some(true))?;
         let query = event.raw_query_string.unwrap_or_default();
-        handle(route.action, Call { params, query, headers, body, caller, deadline }).await
+        let reply = handle(route.action, Call { params, query, headers, body, caller, deadline }).await?;
+        Ok(match standing {
+            Some(standing) => reply.standing(&standing),
+            None => reply,
+        })
     }
 
     fn body(&self, body: Option<String>, base64: bool) -> Result<Bytes, ApiError> {
@@ -335,6 +377,26 @@ fn match_path<'p>(template: &'static str, segments: &[&'p str]) -> Option<Vec<(&
         }
     }
     Some(params)
+}
+
+/// What came in, at level debug: nothing of this is computed above it.
+fn log_request(event: &HttpEvent, headers: &HeaderMap) {
+    let text = |member: &Option<String>| member.clone().unwrap_or_default();
+    let body = || match (&event.body, event.is_base64_encoded) {
+        (Some(body), Some(true)) if body.len() <= LOGGED_BYTES => {
+            STANDARD.decode(body).map_or_else(|_| "[not base64]".to_owned(), |body| redact::body(&body))
+        }
+        (Some(body), _) => redact::body(body.as_bytes()),
+        (None, _) => String::new(),
+    };
+    tracing::debug!(
+        target: "ieum::api",
+        method = event.request_context.http.method,
+        url = redact::path_and_query(&text(&event.raw_path), &text(&event.raw_query_string)),
+        headers = redact::headers(headers),
+        body = body(),
+        "edge.request"
+    );
 }
 
 fn log(outcome: &Result<Reply, ApiError>, method: &str, route: &str, status: u16, took: Duration) {

@@ -110,7 +110,7 @@ pub enum Access {
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The key's id, or the token's `sub`.
+    /// `key:` and the key's id, or `jwt:`, the token's `sub`, `@` and its issuer: whoever it is, nobody else is called so.
     pub id: String,
     scopes: Vec<String>,
 }
@@ -188,7 +188,7 @@ fn by_key(key: &str, known: &[ApiKey], now: Timestamp) -> Result<Caller, Issue> 
     if now >= key.not_after {
         return Err(EXPIRED);
     }
-    Ok(Caller { id: key.id.clone(), scopes: key.scopes.clone() })
+    Ok(Caller { id: format!("key:{}", key.id), scopes: key.scopes.clone() })
 }
 
 /// The claims we read (RFC 7519, RFC 8693 for `scope`).
@@ -233,7 +233,7 @@ fn by_token(token: &str, issuers: &[Issuer], now: Timestamp) -> Result<Caller, I
             return Err(INVALID);
         }
         let scopes = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
-        return Ok(Caller { id: claims.sub, scopes });
+        return Ok(Caller { id: format!("jwt:{}@{}", claims.sub, issuer.issuer), scopes });
     }
     Err(INVALID)
 }
@@ -355,13 +355,13 @@ mod tests {
     #[tokio::test]
     async fn a_live_key_enters_and_no_other() {
         let door = door(&es_key()).await;
-        assert_eq!(enter(&door, "x-api-key", "key-one").await.as_deref(), Ok("portal"));
+        assert_eq!(enter(&door, "x-api-key", "key-one").await.as_deref(), Ok("key:portal"));
         assert_eq!(
             enter(&door, "x-api-key", "key-two").await.as_deref(),
-            Ok("portal"),
+            Ok("key:portal"),
             "two are live during a rotation"
         );
-        assert_eq!(enter(&door, "x-api-key", "key-admin").await.as_deref(), Ok("admin"));
+        assert_eq!(enter(&door, "x-api-key", "key-admin").await.as_deref(), Ok("key:admin"));
         for (key, issue) in [("key-three", "invalid"), ("", "invalid"), ("key-old", "expired")] {
             assert_eq!(enter(&door, "x-api-key", key).await, Err((401, issue.to_owned())), "{key}");
         }
@@ -391,10 +391,19 @@ mod tests {
         let es = es_key();
         let door = door(&es).await;
         let hs = hs_token(&json!({"alg": "HS256", "kid": "hs"}), &claims());
-        assert_eq!(enter(&door, "authorization", &format!("Bearer {hs}")).await.as_deref(), Ok("user-7"));
+        assert_eq!(
+            enter(&door, "authorization", &format!("Bearer {hs}")).await.as_deref(),
+            Ok("jwt:user-7@https://login.example.kr")
+        );
         let es = es_token(&es, &json!({"alg": "ES256", "kid": "es"}), &claims());
-        assert_eq!(enter(&door, "authorization", &format!("bearer {es}")).await.as_deref(), Ok("user-7"));
-        assert_eq!(enter(&door, "authorization", &format!("Bearer {RS_TOKEN}")).await.as_deref(), Ok("user-7"));
+        assert_eq!(
+            enter(&door, "authorization", &format!("bearer {es}")).await.as_deref(),
+            Ok("jwt:user-7@https://login.example.kr")
+        );
+        assert_eq!(
+            enter(&door, "authorization", &format!("Bearer {RS_TOKEN}")).await.as_deref(),
+            Ok("jwt:user-7@https://login.example.kr")
+        );
     }
 
     #[tokio::test]

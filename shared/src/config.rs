@@ -308,6 +308,7 @@ impl<'e> Reader<'e> {
             latency: self.span("MOCK_LATENCY_MS", Some(0), 0..=60_000)?,
             failure_rate: self.fraction("MOCK_FAILURE_RATE", "0")?,
         };
+        let caller_rate = self.caller_rate()?;
         let ca_file = self.optional_text("SSL_CERT_FILE");
         Some(Common {
             stage,
@@ -317,8 +318,16 @@ impl<'e> Reader<'e> {
             store_timeout: store_timeout?,
             local_key,
             mock,
+            caller_rate,
             ca_file,
         })
+    }
+
+    /// What each caller may ask for: nothing is limited unless `CALLER_RATE_PER_PERIOD` says so.
+    fn caller_rate(&self) -> Option<Option<RatePolicy>> {
+        let calls = self.optional_number("CALLER_RATE_PER_PERIOD", 1..=100_000)?;
+        let period = self.span("CALLER_RATE_PERIOD_SECONDS", Some(60), 1..=86_400)?;
+        Some(calls.and_then(|calls| RatePolicy::new(calls, period, calls, Duration::ZERO)))
     }
 
     /// The calling policy of the integration whose variables begin with `prefix`.
@@ -391,6 +400,8 @@ pub struct Common {
     pub local_key: Option<String>,
     /// How mock providers behave.
     pub mock: MockSettings,
+    /// What each caller may ask of the fleet; `None` for no such limit.
+    pub caller_rate: Option<RatePolicy>,
     /// Roots to trust instead of Mozilla's.
     pub ca_file: Option<String>,
 }

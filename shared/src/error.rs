@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
+use crate::limiter::Standing;
 use crate::provider::Cause;
 
 /// The languages of everything a person reads.
@@ -189,6 +190,7 @@ pub struct ApiError {
     code: Code,
     details: Vec<Detail>,
     retry_after_seconds: Option<u64>,
+    limit: Option<Box<(String, Standing)>>,
     #[source]
     inside: Option<Cause>,
 }
@@ -196,7 +198,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error of this code.
     pub fn new(code: Code) -> Self {
-        Self { code, details: Vec::new(), retry_after_seconds: None, inside: None }
+        Self { code, details: Vec::new(), retry_after_seconds: None, limit: None, inside: None }
     }
 
     /// A 400 that names the field at fault.
@@ -214,6 +216,13 @@ impl ApiError {
     pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
         self.retry_after_seconds = seconds;
         self
+    }
+
+    /// Tells the caller which limit was reached, and when to return.
+    pub fn limited(mut self, name: impl Into<String>, standing: Standing) -> Self {
+        let seconds = u64::try_from(standing.reset.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+        self.limit = Some(Box::new((name.into(), standing)));
+        self.retry_after(Some(seconds.max(1)))
     }
 
     /// Adds the inside, for the log.
@@ -256,6 +265,11 @@ impl ApiError {
         headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        for (name, value) in self.limit.iter().flat_map(|limit| limit.1.headers(&limit.0)) {
+            if let Ok(value) = header::HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
         if self.code == UNAUTHENTICATED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer, ApiKey"));

@@ -27,9 +27,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::time::Instant;
 use url::Url;
 
-use crate::clock::{CorrectedClock, Timestamp};
+use crate::clock::{CorrectedClock, Timestamp, millis};
+use crate::error::chain;
 use crate::policy::Replay;
 use crate::provider::{Cause, ProviderError};
 use crate::telemetry::redact;
@@ -221,11 +223,45 @@ impl HttpClient {
             body = redact::body(&body),
             "http.request"
         );
+        let began = Instant::now();
+        let outcome = self.send(&method, &url, headers, body, replay).await;
+        let duration_ms = millis(began.elapsed());
+        match &outcome {
+            Ok(answer) => tracing::debug!(
+                target: "ieum::http",
+                method = %method,
+                url = redact::url(&url),
+                status = answer.status.as_u16(),
+                headers = redact::headers(&answer.headers),
+                body = redact::body(&answer.body),
+                duration_ms,
+                "http.response"
+            ),
+            Err(error) => tracing::debug!(
+                target: "ieum::http",
+                method = %method,
+                url = redact::url(&url),
+                error = chain(error),
+                duration_ms,
+                "http.failed"
+            ),
+        }
+        outcome
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        replay: Replay,
+    ) -> Result<Incoming, ProviderError> {
         let broken = |cause: Cause| match replay {
             Replay::Safe | Replay::WithKey => ProviderError::Unreachable(cause),
             Replay::Never => ProviderError::Ambiguous(cause),
         };
-        let mut request = http::Request::builder().method(method).uri(url.as_str());
+        let mut request = http::Request::builder().method(method.clone()).uri(url.as_str());
         if let Some(into) = request.headers_mut() {
             *into = headers;
         }
@@ -239,13 +275,6 @@ impl HttpClient {
             Err(error) if error.is::<LengthLimitError>() => return Err(ProviderError::Malformed(error)),
             Err(error) => return Err(broken(error)),
         };
-        tracing::debug!(
-            target: "ieum::http",
-            status = head.status.as_u16(),
-            headers = redact::headers(&head.headers),
-            body = redact::body(&body),
-            "http.response"
-        );
         Ok(Incoming { status: head.status, headers: head.headers, body })
     }
 }

@@ -8,6 +8,9 @@
 //! 4. `attempts` asks one provider, again and again as the policy allows;
 //! 5. `attempt` makes one attempt: through the gate, within its time, and on the record.
 //!
+//! [`Integration::send`] is the same for what must not happen twice: no cache, nothing stands in, and a [`Witness`] is told
+//! before each attempt.
+//!
 //! The decisions are elsewhere and pure: [`crate::policy`] (what follows a failure), [`crate::resilience`] (circuit,
 //! rate, backoff, cache). There is no other way to a provider.
 
@@ -15,15 +18,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::Instrument;
 
 use crate::answers::{AnswerCache, ManualEntries, ManualEntry, Request, Response};
 use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::{ApiError, PROVIDER_REJECTED, PROVIDER_UNAVAILABLE, RATE_LIMITED, chain};
 use crate::gate::{Gate, Permit, Refusal};
+use crate::limiter::Standing;
 use crate::policy::{NextStep, Policy, Replay};
 use crate::provider::{Health, Provider, ProviderError};
 use crate::resilience::cache::{Entry, Worth};
+use crate::resilience::rollup::Ending;
+use crate::rollups::Rollups;
 use crate::single_flight::SingleFlight;
 
 /// What falling back may take when the providers have used up the time: reads of our own state, which are bounded.
@@ -115,6 +123,38 @@ pub enum Setback {
     Failed(ProviderError),
     /// There was no time left to begin.
     OutOfTime,
+    /// The witness would not have it: nothing was sent.
+    Stopped,
+}
+
+/// Whoever must know of an attempt before it is made.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// `provider` is about to be asked, and the attempt will be over within `limit`.
+    ///
+    /// # Errors
+    /// [`Stop`] when the attempt must not be made.
+    async fn attempting(&self, provider: &'static str, limit: Duration) -> Result<(), Stop>;
+}
+
+/// An attempt must not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop;
+
+/// What became of a request that was to be sent once, and got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It did not happen, and may be tried again.
+    NotSent {
+        /// After this long, where a provider or the gate said so.
+        again_in: Option<Duration>,
+    },
+    /// It did not happen, and never will: a provider understood it and refuses.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+    /// The witness stopped it.
+    Stopped,
 }
 
 /// Why there is no answer: what each provider that was asked had to say, in the order of asking.
@@ -128,6 +168,22 @@ impl CallError {
     /// What became of each provider.
     pub fn setbacks(&self) -> &[(&'static str, Setback)] {
         &self.setbacks
+    }
+
+    /// What became of a request that must not happen twice.
+    pub fn fate(&self) -> Fate {
+        let failed = |wanted: fn(&ProviderError) -> bool| {
+            self.setbacks.iter().any(|(_, setback)| matches!(setback, Setback::Failed(error) if wanted(error)))
+        };
+        if failed(|error| matches!(error, ProviderError::Ambiguous(_) | ProviderError::Malformed(_))) {
+            Fate::Unknown
+        } else if self.setbacks.iter().any(|(_, setback)| matches!(setback, Setback::Stopped)) {
+            Fate::Stopped
+        } else if self.is_rejection() {
+            Fate::Refused
+        } else {
+            Fate::NotSent { again_in: self.soonest().map(|(_, wait)| wait) }
+        }
     }
 
     /// Whether a provider understood the request and refused it: nothing may then stand in for its answer.
@@ -146,16 +202,17 @@ impl CallError {
             })
     }
 
-    /// The earliest time at which asking again makes sense, in whole seconds from now.
-    fn retry_after(&self) -> Option<u64> {
-        let soonest = self.setbacks.iter().filter_map(|(_, setback)| match setback {
-            Setback::Refused(Refusal::Open(until)) => Some(until.since(self.at)),
-            Setback::Refused(Refusal::Limited(away)) => Some(*away),
-            Setback::Failed(ProviderError::Throttled { retry_after }) => Some(retry_after.unwrap_or_default()),
-            Setback::Failed(_) | Setback::OutOfTime => None,
+    /// The provider that can be asked again first, and how long from now.
+    fn soonest(&self) -> Option<(&'static str, Duration)> {
+        let waits = self.setbacks.iter().filter_map(|(provider, setback)| match setback {
+            Setback::Refused(Refusal::Open(until)) => Some((*provider, until.since(self.at))),
+            Setback::Refused(Refusal::Limited(away)) => Some((*provider, *away)),
+            Setback::Failed(ProviderError::Throttled { retry_after }) => {
+                Some((*provider, retry_after.unwrap_or_default()))
+            }
+            Setback::Failed(_) | Setback::OutOfTime | Setback::Stopped => None,
         });
-        let seconds = soonest.min()?.as_millis().div_ceil(1_000).max(1);
-        u64::try_from(seconds).ok()
+        waits.min_by_key(|(_, wait)| *wait)
     }
 }
 
@@ -170,6 +227,7 @@ impl fmt::Display for CallError {
                 }
                 Setback::Failed(error) => write!(f, "; {provider}: {}", chain(error))?,
                 Setback::OutOfTime => write!(f, "; {provider}: no time left")?,
+                Setback::Stopped => write!(f, "; {provider}: stopped before the attempt")?,
             }
         }
         Ok(())
@@ -181,14 +239,18 @@ impl std::error::Error for CallError {}
 impl From<&Arc<CallError>> for ApiError {
     /// The outside of a failed call.
     fn from(error: &Arc<CallError>) -> Self {
-        let code = if error.is_rejection() {
-            PROVIDER_REJECTED
-        } else if error.is_limited() {
-            RATE_LIMITED
-        } else {
-            PROVIDER_UNAVAILABLE
+        let outside = match error.soonest() {
+            _ if error.is_rejection() => Self::new(PROVIDER_REJECTED),
+            Some((provider, reset)) if error.is_limited() => {
+                Self::new(RATE_LIMITED).limited(provider, Standing { policy: None, remaining: 0, reset })
+            }
+            Some((_, wait)) => {
+                let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+                Self::new(PROVIDER_UNAVAILABLE).retry_after(Some(seconds.max(1)))
+            }
+            None => Self::new(PROVIDER_UNAVAILABLE),
         };
-        Self::new(code).retry_after(error.retry_after()).because(Arc::clone(error))
+        outside.because(Arc::clone(error))
     }
 }
 
@@ -208,6 +270,7 @@ pub struct Integration<Req, Res> {
     ways: Vec<Way<Req, Res>>,
     cache: Option<AnswerCache<Res>>,
     manual: Option<ManualEntries>,
+    rollups: Option<Arc<Rollups>>,
     flights: SingleFlight<Result<Answer<Res>, Arc<CallError>>>,
     clock: SharedClock,
 }
@@ -233,12 +296,18 @@ impl<Req, Res> Integration<Req, Res> {
         clock: SharedClock,
     ) -> Self {
         let flights = SingleFlight::default();
-        Self { name, operation, policy, ways, cache: None, manual: None, flights, clock }
+        Self { name, operation, policy, ways, cache: None, manual: None, rollups: None, flights, clock }
     }
 
     /// Remembers answers.
     pub fn cache(mut self, cache: AnswerCache<Res>) -> Self {
         self.cache = Some(cache);
+        self
+    }
+
+    /// Counts calls by the minute, for charts; operations of one integration share the minutes.
+    pub fn rollups(mut self, rollups: Arc<Rollups>) -> Self {
+        self.rollups = Some(rollups);
         self
     }
 
@@ -255,14 +324,46 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     /// # Errors
     /// [`CallError`] when no provider answered and nothing stands in. It is shared by everybody who made the same call.
     pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
-        let began = Instant::now();
-        let outcome = self.answer(request, deadline.min(began + self.policy.deadline)).await;
-        let outcome = match outcome {
-            Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
-            outcome => outcome,
+        let work = async {
+            let began = Instant::now();
+            let answered = self.answer(request, deadline.min(began + self.policy.deadline));
+            // Last minute's numbers are handed on beside a call, so that nobody waits for them alone.
+            let (outcome, ()) = tokio::join!(answered, self.flush());
+            let outcome = match outcome {
+                Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
+                outcome => outcome,
+            };
+            self.report(outcome.as_ref().map(|answer| answer.source).ok(), began.elapsed());
+            outcome
         };
-        self.report(&outcome, began.elapsed());
-        outcome
+        work.instrument(self.span()).await
+    }
+
+    /// Sends `request` once: nothing is remembered and nothing stands in for the answer. `witness` is told before each
+    /// attempt, and may stop it.
+    ///
+    /// # Errors
+    /// [`CallError`] when no provider has taken it, or nobody knows: see [`CallError::fate`].
+    pub async fn send(
+        &self,
+        request: &Req,
+        deadline: Instant,
+        witness: &dyn Witness,
+    ) -> Result<Answer<Res>, CallError> {
+        let work = async {
+            let began = Instant::now();
+            let sent = self.ask(request, deadline.min(began + self.policy.deadline), Some(witness));
+            let (sent, ()) = tokio::join!(sent, self.flush());
+            let outcome = sent.map(|(_, answer)| answer);
+            self.report(outcome.as_ref().map(|answer| answer.source).ok(), began.elapsed());
+            outcome
+        };
+        work.instrument(self.span()).await
+    }
+
+    /// What all lines of a call carry, whoever writes them: log levels go by it.
+    fn span(&self) -> tracing::Span {
+        tracing::info_span!(target: "ieum::call", "call", integration = self.name, endpoint = self.operation)
     }
 
     /// The fresh answer remembered for `request`, if there is one.
@@ -312,20 +413,36 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         stale: Option<Entry<Res>>,
         deadline: Instant,
     ) -> Result<Answer<Res>, Arc<CallError>> {
+        match self.ask(request, deadline, None).await {
+            Ok((rank, answer)) => {
+                // What a stand-in answered must not keep the first choice from being asked next time.
+                if let (Some(cache), Some(key), 0) = (&self.cache, key, rank) {
+                    let (value, provider) = (&answer.value, &answer.provider);
+                    cache.remember(key.to_owned(), request, value, provider, answer.as_of).await;
+                }
+                Ok(answer)
+            }
+            Err(error) => self.fall_back(request, stale, error).await,
+        }
+    }
+
+    /// The answer of the first provider that gives one, and its place in the order.
+    async fn ask(
+        &self,
+        request: &Req,
+        deadline: Instant,
+        witness: Option<&dyn Witness>,
+    ) -> Result<(usize, Answer<Res>), CallError> {
         let mut setbacks = Vec::new();
         for (rank, way) in self.ways.iter().enumerate() {
             let began = self.clock.now();
-            match self.attempts(way, request, deadline).await {
+            match self.attempts(way, request, deadline, witness).await {
                 Ok(value) => {
-                    let provider = way.provider.name();
-                    // What a stand-in answered must not keep the first choice from being asked next time.
-                    if let (Some(cache), Some(key), 0) = (&self.cache, key, rank) {
-                        cache.remember(key.to_owned(), request, &value, provider, began).await;
-                    }
-                    let provider = provider.to_owned();
-                    return Ok(Answer { value, source: Source::Live, provider, as_of: began });
+                    let provider = way.provider.name().to_owned();
+                    return Ok((rank, Answer { value, source: Source::Live, provider, as_of: began }));
                 }
                 Err((setback, next)) => {
+                    self.report_refusal(way.provider.name(), &setback);
                     setbacks.push((way.provider.name(), setback));
                     if next == NextStep::GiveUp {
                         break;
@@ -334,8 +451,8 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             }
         }
         let error = CallError { setbacks, at: self.clock.now() };
-        tracing::warn!(target: "ieum::call", integration = self.name, endpoint = self.operation, error = %error, "call.failed");
-        self.fall_back(request, stale, error).await
+        tracing::warn!(target: "ieum::call", error = %error, "call.failed");
+        Err(error)
     }
 
     /// What a person has entered for `request`: it fills in for providers that do not answer or do not know.
@@ -370,6 +487,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         way: &Way<Req, Res>,
         request: &Req,
         deadline: Instant,
+        witness: Option<&dyn Witness>,
     ) -> Result<Res, (Setback, NextStep)> {
         let mut last: Option<ProviderError> = None;
         for number in 1..=self.policy.attempts.max(1) {
@@ -387,6 +505,17 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                     return Err((setback, NextStep::FailOver));
                 }
             };
+            if let Some(witness) = witness {
+                let limit = way.gate.time_for(&permit, self.policy.timeout);
+                let stopped = witness.attempting(way.provider.name(), limit).await.is_err();
+                if stopped || !way.gate.is_current(&permit, self.policy.timeout) {
+                    way.gate.record(permit, Health::Unclear).await;
+                    if stopped {
+                        return Err((Setback::Stopped, NextStep::GiveUp));
+                    }
+                    continue;
+                }
+            }
             let probe = permit.is_probe();
             let error = match self.attempt(way, request, permit, number, deadline).await {
                 Ok(value) => return Ok(value),
@@ -462,13 +591,38 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         );
     }
 
-    fn report(&self, outcome: &Result<Answer<Res>, Arc<CallError>>, took: Duration) {
-        let source = outcome.as_ref().map_or("none", |answer| answer.source.label());
-        let refused = |wanted: fn(&Refusal) -> bool| {
-            let setbacks = outcome.as_ref().err().map(|error| error.setbacks.as_slice()).unwrap_or_default();
-            let hit = |(_, setback): &(&str, Setback)| matches!(setback, Setback::Refused(refusal) if wanted(refusal));
-            u64::from(setbacks.iter().any(hit))
-        };
+    /// Counts a call that the gate kept back, whatever the caller is answered in the end.
+    fn report_refusal(&self, provider: &str, setback: &Setback) {
+        let Setback::Refused(refusal) = setback else { return };
+        let limited = matches!(refusal, Refusal::Limited(_));
+        tracing::info!(
+            target: crate::telemetry::METRIC,
+            integration = self.name,
+            provider,
+            endpoint = self.operation,
+            limited = u64::from(limited),
+            circuit_open = u64::from(!limited),
+            "refused"
+        );
+    }
+
+    async fn flush(&self) {
+        if let Some(rollups) = &self.rollups {
+            rollups.flush().await;
+        }
+    }
+
+    fn report(&self, source: Option<Source>, took: Duration) {
+        if let Some(rollups) = &self.rollups {
+            let ending = match source {
+                Some(Source::Live) => Ending::Live,
+                Some(Source::Cached { .. }) => Ending::Cached,
+                Some(Source::Stale { .. } | Source::Manual { .. }) => Ending::StoodIn,
+                None => Ending::Unanswered,
+            };
+            rollups.note(ending, took);
+        }
+        let source = source.map_or("none", Source::label);
         let is = |label| u64::from(source == label);
         tracing::info!(
             target: crate::telemetry::METRIC,
@@ -476,13 +630,11 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             endpoint = self.operation,
             source,
             answer_ms = millis(took),
-            unanswered = u64::from(outcome.is_err()),
+            unanswered = is("none"),
             cache_hit = is("cached"),
             cache_miss = is("live"),
             cache_stale = is("stale"),
             manual = is("manual"),
-            limited = refused(|refusal| matches!(refusal, Refusal::Limited(_))),
-            circuit_open = refused(|refusal| matches!(refusal, Refusal::Open(_))),
             "answer"
         );
     }

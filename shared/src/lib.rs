@@ -2,10 +2,11 @@
 //!
 //! Begin with [`integration`], the executor that every provider call goes through. [`resilience`] holds its decisions,
 //! [`store`] the shared state they act on, [`gate`] the doing in between. Around them: [`api`] is the edge every HTTP
-//! function shares, [`auth`] says who may enter, [`config`] and [`secrets`] are read once at start, [`telemetry`] is what
-//! operators see.
+//! function shares, [`auth`] says who may enter, [`webhook`] what a provider's request proves, [`config`] and [`secrets`]
+//! are read once at start, [`telemetry`] is what operators see.
 //!
-//! The kernel knows no function and no provider: arrows point from `functions/*` to here.
+//! The kernel knows no function and no provider: arrows point from `functions/*` to here. The one thing that is kept here by
+//! a provider's name is how it signs, because only the kernel may say that a signature is good.
 
 pub mod answers;
 pub mod api;
@@ -13,6 +14,7 @@ pub mod auth;
 pub mod aws;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod error;
 pub mod gate;
 pub mod http;
@@ -26,12 +28,14 @@ pub mod planted;
 pub mod policy;
 pub mod provider;
 pub mod resilience;
+pub mod rollups;
 pub mod runtime;
 pub mod secrets;
 pub mod single_flight;
 pub mod start;
 pub mod store;
 pub mod telemetry;
+pub mod webhook;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::planted::{Rule, broken};
 use crate::resilience::rate_limit::{Bucket, Lease, Plan, RatePolicy, Share, is_usable};
-use crate::store::{Key, MemoryStore, Outcome, Store, StoreError};
+use crate::store::{Action, EXPIRES_AT, Key, MemoryStore, Outcome, Store, StoreError};
 
 /// For how long everybody stays away from a provider that throttled without saying for how long.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ const TAKES: u32 = 4;
 pub struct Limiter {
     key: Key,
     policy: Option<RatePolicy>,
+    /// How long the store keeps an item that nobody uses; `None` for ever.
+    keep: Option<Duration>,
     store: Arc<dyn Store>,
     alone: MemoryStore,
     clock: SharedClock,
@@ -66,14 +68,25 @@ pub struct Slot {
 /// How a limit stands, for the caller who is limited by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Calls allowed per window.
-    pub limit: u32,
-    /// The window.
-    pub window: Duration,
+    /// Calls allowed, and per how long; unknown where only the provider itself has spoken.
+    pub policy: Option<(u32, Duration)>,
     /// Calls that could leave now.
     pub remaining: u32,
     /// How long until the next one may leave; zero when one may leave now.
     pub reset: Duration,
+}
+
+impl Standing {
+    /// The limit as HTTP headers, `RateLimit` and, where it is known, `RateLimit-Policy`
+    /// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>).
+    pub fn headers(&self, name: &str) -> Vec<(&'static str, String)> {
+        let seconds = self.reset.as_millis().div_ceil(1_000);
+        let mut headers = vec![("ratelimit", format!("\"{name}\";r={};t={seconds}", self.remaining))];
+        if let Some((calls, window)) = self.policy {
+            headers.push(("ratelimit-policy", format!("\"{name}\";q={calls};w={}", window.as_secs().max(1))));
+        }
+        headers
+    }
 }
 
 impl fmt::Debug for Limiter {
@@ -86,7 +99,12 @@ impl Limiter {
     /// The limit kept under `key`. Without a policy only what the provider asks for itself is heeded.
     pub fn new(key: Key, policy: Option<RatePolicy>, store: Arc<dyn Store>, clock: SharedClock) -> Self {
         let (alone, held, turn) = (MemoryStore::new(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { key, policy, store, alone, clock, held, turn }
+        Self { key, policy, keep: None, store, alone, clock, held, turn }
+    }
+
+    /// Lets the store forget the limit when nobody has used it for `span`.
+    pub fn forgotten_after(self, span: Duration) -> Self {
+        Self { keep: Some(span), ..self }
     }
 
     /// Waits for a slot, but never past `deadline`. The slot has begun when this returns.
@@ -140,7 +158,7 @@ impl Limiter {
         let (held, now) = (self.held(), self.clock.now());
         let reset = held.lease.first().map_or_else(|| held.bucket.slot_in(&policy, now), |first| first.since(now));
         let remaining = held.bucket.remaining(&policy, now).saturating_add(held.lease.left());
-        Some(Standing { limit: policy.calls, window: policy.period, remaining, reset })
+        Some(Standing { policy: Some((policy.calls, policy.period)), remaining, reset })
     }
 
     /// The earliest slot there is for this environment, which may lie in the future.
@@ -157,6 +175,10 @@ impl Limiter {
             let (update, count) = match bucket.plan(&self.key, &policy, wanted, wait, now) {
                 Plan::Refuse(away) => return Err(self.refuse(away)),
                 Plan::Take { update, count } => (update, count),
+            };
+            let update = match self.keep {
+                Some(span) => update.then([Action::Set(EXPIRES_AT, now.after(span).as_seconds().into())]),
+                None => update,
             };
             match self.store.update(&update).await {
                 Ok(outcome) => self.take_in(outcome, policy, count, (taken, now)),

@@ -8,3 +8,4 @@ pub mod backoff;
 pub mod cache;
 pub mod circuit_breaker;
 pub mod rate_limit;
+pub mod rollup;

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 
 use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
+use crate::api::{CallerLimits, Edge};
 use crate::auth::{Door, IeumSecret};
 use crate::aws::Aws;
 use crate::clock::{CorrectedClock, SharedClock, SystemClock};
@@ -22,6 +23,7 @@ use crate::http::{HttpClient, TlsError};
 use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
+use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
@@ -57,6 +59,8 @@ pub struct Kernel {
     pub ieum: Arc<Secret<IeumSecret>>,
     /// The names of cached requests.
     pub keys: RequestKeys,
+    /// How much is logged, for whoever changes it at run time.
+    pub levels: LevelSwitch,
 }
 
 impl Kernel {
@@ -71,17 +75,20 @@ impl Kernel {
         if mocked {
             marks.push(("mock", "on".to_owned()));
         }
-        telemetry::init(LevelSwitch::new(common.log_level), &marks, Arc::clone(&clock));
+        let levels = LevelSwitch::new(common.log_level);
+        telemetry::init(levels.clone(), &marks, Arc::clone(&clock));
         if mocked {
             tracing::warn!(target: "ieum::start", "mock mode is on: answers are made up");
         }
         let http = HttpClient::new(common.ca_file.as_deref())?;
-        let Some(table) = &common.table else {
+        let kernel = if let Some(table) = &common.table {
+            let aws = Aws::new(http.correcting(corrected)).await;
+            Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?
+        } else {
             tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
-            return Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await;
+            Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await?
         };
-        let aws = Aws::new(http.correcting(corrected)).await;
-        Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await
+        Ok(Self { levels, ..kernel })
     }
 
     /// The kernel over parts that exist already. `managed` is absent where there is no AWS.
@@ -106,7 +113,8 @@ impl Kernel {
         let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
         let keys = RequestKeys::new(SecretSlice::from(cache_key));
-        Ok(Self { clock, http, quick, durable, secrets, ieum, keys })
+        let levels = LevelSwitch::new(common.log_level);
+        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, levels })
     }
 
     /// The secret of a provider family.
@@ -117,9 +125,11 @@ impl Kernel {
         Ok(Arc::new(Secret::load(name.clone(), Arc::clone(&self.secrets)).await?))
     }
 
-    /// The door, for the callers in the layer's secret.
-    pub fn door(&self) -> Door {
-        Door::new(Arc::clone(&self.ieum))
+    /// The edge of an HTTP function, for the callers in the layer's secret, with bodies of at most `max_body_bytes`.
+    pub fn edge(&self, common: &Common, max_body_bytes: usize) -> Edge {
+        let door = Door::new(Arc::clone(&self.ieum));
+        let limits = |rate| CallerLimits::new(rate, Arc::clone(&self.quick), Arc::clone(&self.clock));
+        Edge::new(door, Arc::clone(&self.clock), max_body_bytes).limiting(common.caller_rate.map(limits))
     }
 
     /// The gate before a provider. One provider has one gate per process, whatever its operations.
@@ -130,6 +140,11 @@ impl Kernel {
     /// The cache of an operation.
     pub fn cache<Res: Response>(&self, operation: &'static str, policy: CachePolicy) -> AnswerCache<Res> {
         AnswerCache::new(operation, policy, self.keys.clone(), Arc::clone(&self.quick), Arc::clone(&self.clock))
+    }
+
+    /// The minutes of an integration.
+    pub fn rollups(&self, integration: &'static str) -> Arc<Rollups> {
+        Arc::new(Rollups::new(integration, Arc::clone(&self.quick), Arc::clone(&self.clock)))
     }
 
     /// The hand-entered answers of an operation.

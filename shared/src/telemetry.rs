@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -59,6 +58,9 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// The names of all levels, from few lines to many.
+    pub const NAMES: [&str; 4] = ["error", "warn", "info", "debug"];
+
     /// Reads `error`, `warn`, `info` or `debug`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -81,43 +83,71 @@ impl LogLevel {
     }
 }
 
-/// The level in force, which may change while the process runs.
+/// The levels in force, which may change while the process runs: one for everything, and others for single integrations.
+/// Cloning shares them.
 #[derive(Clone, Debug, Default)]
-pub struct LevelSwitch(Arc<AtomicU8>);
+pub struct LevelSwitch(Arc<RwLock<Levels>>);
+
+#[derive(Debug, Default)]
+struct Levels {
+    general: LogLevel,
+    of: BTreeMap<String, LogLevel>,
+}
 
 impl LevelSwitch {
-    /// A switch set to `level`.
+    /// A switch set to `level` for everything.
     pub fn new(level: LogLevel) -> Self {
         let switch = Self::default();
         switch.set(level);
         switch
     }
 
-    /// Changes the level from the next line on.
+    /// Changes the level of what has none of its own, from the next line on.
     pub fn set(&self, level: LogLevel) {
-        self.0.store(level as u8, Ordering::Relaxed);
+        self.change(|levels| levels.general = level);
     }
 
-    fn get(&self) -> LogLevel {
-        match self.0.load(Ordering::Relaxed) {
-            0 => LogLevel::Error,
-            1 => LogLevel::Warn,
-            2 => LogLevel::Info,
-            _ => LogLevel::Debug,
-        }
+    /// Gives `integration` a level of its own from the next line on, or takes it back.
+    pub fn set_for(&self, integration: &str, level: Option<LogLevel>) {
+        self.change(|levels| match level {
+            Some(level) => drop(levels.of.insert(integration.to_owned(), level)),
+            None => drop(levels.of.remove(integration)),
+        });
+    }
+
+    /// The level in force for `integration`, or for what belongs to none.
+    pub fn level_of(&self, integration: Option<&str>) -> LogLevel {
+        self.read(|levels| {
+            let own = integration.and_then(|integration| levels.of.get(integration));
+            own.copied().unwrap_or(levels.general)
+        })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Levels) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, make: impl FnOnce(&mut Levels)) {
+        make(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether any integration's lines of `level` are written: the quick answer is no for most lines of a low level.
+    fn may_admit(&self, level: Level) -> bool {
+        self.read(|levels| levels.general.admits(level) || levels.of.values().any(|own| own.admits(level)))
     }
 }
 
-/// A subscriber that writes redacted JSON lines to `writer`. `always` is put on every line, for example the function's
-/// name, or the mark of mock mode.
+/// A subscriber that writes redacted JSON lines to `writer`. `always` is put on every line, for example the mark of mock
+/// mode. The mark `function` also says to which integration the lines outside of any integration's call belong.
 pub fn subscriber(
     level: LevelSwitch,
     always: &[(&'static str, String)],
     writer: Box<dyn Write + Send>,
     clock: SharedClock,
 ) -> impl Subscriber + Send + Sync + use<> {
+    let home = always.iter().find(|(name, _)| *name == "function").map(|(_, value)| value.clone());
     let always = always.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
-    Registry::default().with(JsonLines { level, always, writer: Mutex::new(writer), clock })
+    Registry::default().with(JsonLines { level, home, always, writer: Mutex::new(writer), clock })
 }
 
 /// Makes [`subscriber`] on standard output the process's own. The first call wins.
@@ -133,6 +163,7 @@ pub fn init(level: LevelSwitch, always: &[(&'static str, String)], clock: Shared
 
 struct JsonLines {
     level: LevelSwitch,
+    home: Option<String>,
     always: Map<String, Value>,
     writer: Mutex<Box<dyn Write + Send>>,
     clock: SharedClock,
@@ -141,17 +172,32 @@ struct JsonLines {
 /// The fields of a span, kept for the lines written within it.
 struct SpanFields(Map<String, Value>);
 
+impl SpanFields {
+    /// The integration that a span says it belongs to.
+    fn integration(&self) -> Option<String> {
+        self.0.get("integration").and_then(Value::as_str).map(str::to_owned)
+    }
+}
+
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         // Asked each time, because the level may change at run time.
         Interest::sometimes()
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        let (ours, level) = (metadata.target().starts_with("ieum"), *metadata.level());
+        // Spans say what the lines within them belong to, so they must be there before any line is asked for.
+        if metadata.target() == METRIC || ours && metadata.is_span() {
+            return true;
+        }
         // Libraries are heard only when something is wrong: their words at lower levels are not ours to vouch for.
-        let ours = metadata.target().starts_with("ieum");
-        metadata.target() == METRIC
-            || self.level.get().admits(*metadata.level()) && (ours || *metadata.level() <= Level::WARN)
+        if !(ours || level <= Level::WARN) || !self.level.may_admit(level) {
+            return false;
+        }
+        let scope = context.lookup_current().into_iter().flat_map(|span| span.scope());
+        let integration = scope.into_iter().find_map(|span| span.extensions().get::<SpanFields>()?.integration());
+        self.level.level_of(integration.as_deref().or(self.home.as_deref())).admits(level)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -187,7 +233,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
         let mut fields = Fields::default();
         event.record(&mut fields);
         if event.metadata().target() == METRIC {
-            line.insert("_aws".to_owned(), embedded_metrics(&fields.0, now.as_millis()));
+            line.extend(embedded_metrics(&fields.0, now.as_millis()).map(|directive| ("_aws".to_owned(), directive)));
         }
         line.extend(fields.0);
         let mut text = Value::Object(line).to_string();
@@ -198,16 +244,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     }
 }
 
-/// The `_aws` member that makes a log line metrics:
+/// The `_aws` member that makes a log line metrics; `None` for a line with no metric, or without a dimension to file it
+/// under, because a set of dimensions may not be empty:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-fn embedded_metrics(fields: &Map<String, Value>, timestamp_ms: i64) -> Value {
+fn embedded_metrics(fields: &Map<String, Value>, timestamp_ms: i64) -> Option<Value> {
     let present = METRICS.iter().filter(|(name, _)| fields.get(*name).is_some_and(Value::is_number));
     let metrics: Vec<Value> = present.map(|(name, unit)| json!({"Name": name, "Unit": unit})).collect();
-    let dimensions: Vec<&str> =
-        ["integration", "provider"].into_iter().filter(|name| fields.contains_key(*name)).collect();
-    json!({
-        "Timestamp": timestamp_ms,
-        "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics}],
+    let named = |name: &&str| fields.get(*name).and_then(Value::as_str).is_some_and(|value| !value.is_empty());
+    let dimensions: Vec<&str> = ["integration", "provider"].into_iter().filter(named).collect();
+    (!metrics.is_empty() && !dimensions.is_empty()).then(|| {
+        json!({
+            "Timestamp": timestamp_ms,
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics}],
+        })
     })
 }
 
@@ -219,19 +268,26 @@ impl Fields {
     fn text(&mut self, field: &Field, text: &str) {
         self.0.insert(field.name().to_owned(), redact::field(field.name(), text).into());
     }
+
+    fn number(&mut self, field: &Field, value: Number) {
+        self.0.insert(field.name().to_owned(), redact::number(field.name(), value));
+    }
 }
 
 impl Visit for Fields {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.number(field, value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.number(field, value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        match Number::from_f64(value) {
+            Some(value) => self.number(field, value),
+            None => self.text(field, &value.to_string()),
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {

@@ -72,7 +72,7 @@ impl Handler {
 
     /// A handler over a kernel that runs already.
     pub fn over(kernel: &Kernel, config: &Config) -> Self {
-        let edge = Edge::new(kernel.door(), Arc::clone(&kernel.clock), MAX_BODY_BYTES);
+        let edge = kernel.edge(&config.common, MAX_BODY_BYTES);
         let (store, clock) = (Arc::clone(&kernel.durable), Arc::clone(&kernel.clock));
         Self { edge, store, clock, integrations: config.integrations.clone() }
     }

@@ -29,6 +29,17 @@ pub enum Reason {
     Failing,
     /// It asked us to stay away for a while.
     Throttled,
+    /// The day's quota is used up.
+    QuotaUsedUp,
+}
+
+/// How much of a day's quota the fleet has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Quota {
+    /// Calls since midnight in Seoul.
+    pub used: i64,
+    /// Calls allowed per day.
+    pub of: i64,
 }
 
 /// How one provider is.
@@ -44,20 +55,26 @@ pub struct ProviderHealth {
     /// Until when it stays so at least, RFC 3339, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// How much of its daily quota is used, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 impl ProviderHealth {
     /// Judges the provider `name` by what the store holds at `now`.
     pub fn judge(name: &str, circuit: &Circuit, bucket: &Bucket, now: Timestamp) -> Self {
         let blocked_until = bucket.blocked_until.filter(|until| *until > now);
+        let quota = bucket.quota_use(now).map(|(used, of)| Quota { used, of });
+        let used_up = quota.is_some_and(|quota| quota.used >= quota.of);
         let (status, reason, until) = match (circuit.verdict(now), blocked_until) {
             (Verdict::Open(until), _) => (Status::Unhealthy, Some(Reason::CircuitOpen), Some(until)),
+            (_, _) if used_up => (Status::Unhealthy, Some(Reason::QuotaUsedUp), Some(bucket.quota_resets_at(now))),
             (Verdict::HalfOpen, _) => (Status::Degraded, Some(Reason::CircuitHalfOpen), None),
             (Verdict::Closed, Some(until)) => (Status::Degraded, Some(Reason::Throttled), Some(until)),
             (Verdict::Closed, None) if circuit.failures > 0 => (Status::Degraded, Some(Reason::Failing), None),
             (Verdict::Closed, None) => (Status::Healthy, None, None),
         };
-        Self { name: name.to_owned(), status, reason, until: until.map(Timestamp::rfc3339) }
+        Self { name: name.to_owned(), status, reason, until: until.map(Timestamp::rfc3339), quota }
     }
 }
 
@@ -78,7 +95,7 @@ mod tests {
 
     fn judged(circuit: Circuit, blocked: Option<u64>) -> (Status, Option<Reason>) {
         let blocked_until = blocked.map(|seconds| NOW.after(Duration::from_secs(seconds)));
-        let health = ProviderHealth::judge("nice", &circuit, &Bucket { tat_us: 0, blocked_until }, NOW);
+        let health = ProviderHealth::judge("nice", &circuit, &Bucket { blocked_until, ..Bucket::default() }, NOW);
         (health.status, health.reason)
     }
 
@@ -99,8 +116,13 @@ mod tests {
     #[test]
     fn an_integration_works_as_long_as_one_provider_does() {
         let with = |statuses: &[Status]| {
-            let one =
-                |status: &Status| ProviderHealth { name: String::new(), status: *status, reason: None, until: None };
+            let one = |status: &Status| ProviderHealth {
+                name: String::new(),
+                status: *status,
+                reason: None,
+                until: None,
+                quota: None,
+            };
             of_integration(&statuses.iter().map(one).collect::<Vec<_>>())
         };
         use Status::{Degraded, Healthy, Unhealthy};

@@ -12,7 +12,7 @@ use ieum::clock::{Clock, SharedClock};
 use ieum::config::Env;
 use ieum::http::HttpClient;
 use ieum::resilience::circuit_breaker::{BreakerPolicy, Cause, Circuit};
-use ieum::resilience::rate_limit::Bucket;
+use ieum::resilience::rate_limit::{Bucket, Plan, RatePolicy};
 use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::{MemoryStore, Outcome};
@@ -73,11 +73,32 @@ async fn an_open_circuit_degrades_and_the_last_one_makes_unhealthy() {
 }
 
 #[tokio::test]
+async fn a_quota_is_shown_and_counts_as_down_when_it_is_used_up() {
+    let (handler, store, clock) = console().await;
+    let policy = RatePolicy::new(10, Duration::from_secs(1), 20, Duration::ZERO).unwrap().daily(Some(2));
+    for used in 1..=2 {
+        let bucket = store.read("rate#nts").as_ref().map(Bucket::from).unwrap_or_default();
+        let Plan::Take { update, .. } = bucket.plan("rate#nts", &policy, 1, Duration::ZERO, clock.now()) else {
+            panic!("a place is left");
+        };
+        assert!(matches!(store.apply(&update), Outcome::Applied(_)));
+        let (_, body) = send(&handler, "health-integration").await;
+        assert_eq!(body["providers"][1]["quota"], json!({"used": used, "of": 2}));
+    }
+    let (_, body) = send(&handler, "health-integration").await;
+    let nts = &body["providers"][1];
+    assert_eq!((&nts["reason"], &nts["until"]), (&json!("quota_used_up"), &json!("2026-11-21T15:00:00Z")));
+    clock.advance(Duration::from_secs(12 * 60 * 60));
+    let (_, body) = send(&handler, "health-integration").await;
+    assert_eq!(body["providers"][1], json!({"name": "nts", "status": "healthy", "quota": {"used": 0, "of": 2}}));
+}
+
+#[tokio::test]
 async fn one_integration_tells_its_providers_with_reason_and_time() {
     let (handler, store, clock) = console().await;
     open(&store, "nice", &clock);
     assert!(matches!(
-        store.apply(&Bucket::block("nts", clock.now().after(Duration::from_secs(30)))),
+        store.apply(&Bucket::block("rate#nts", clock.now().after(Duration::from_secs(30)))),
         Outcome::Applied(_)
     ));
     let (status, body) = send(&handler, "health-integration").await;

@@ -150,7 +150,7 @@ impl Handler {
     /// When a provider's secret cannot be read.
     pub async fn over(kernel: &Kernel, config: &Config) -> Result<Self, SecretError> {
         let operations = build(kernel, config).await?;
-        let edge = Edge::new(kernel.door(), Arc::clone(&kernel.clock), MAX_BODY_BYTES);
+        let edge = kernel.edge(&config.common, MAX_BODY_BYTES);
         Ok(Self { edge, operations, manual_ttl: config.manual_ttl })
     }
 

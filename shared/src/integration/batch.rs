@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Answer, CallError, Integration, Source};
 use crate::answers::{AnswerCache, Request, Response};
@@ -46,6 +47,10 @@ impl<Req: Request + Clone + PartialEq, Res: Response> BatchIntegration<Req, Res>
 
     /// Answers each of `requests`, in their order. The provider answers each of a call's questions, in their order.
     pub async fn call_each(&self, requests: &[Req], deadline: Instant) -> Vec<Result<Answer<Res>, Arc<CallError>>> {
+        self.answer_each(requests, deadline).instrument(self.calls.span()).await
+    }
+
+    async fn answer_each(&self, requests: &[Req], deadline: Instant) -> Vec<Result<Answer<Res>, Arc<CallError>>> {
         let keys: Vec<String> = requests.iter().map(|request| self.cache.key(request)).collect();
         let remembered = self.lookup(&keys).await;
         let now = self.clock.now();

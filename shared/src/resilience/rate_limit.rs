@@ -150,6 +150,8 @@ pub struct Bucket {
     pub day: i64,
     /// The slots taken on that day.
     pub day_count: i64,
+    /// How many may be taken on a day, as whoever took the last one saw it; 0 where there is no quota.
+    pub day_quota: i64,
     /// The slots ever taken by the whole fleet.
     pub taken: i64,
 }
@@ -162,6 +164,7 @@ impl From<&Item> for Bucket {
             blocked_until: item.number("blocked_until").map(Timestamp::from_millis),
             day: number("day"),
             day_count: number("day_count"),
+            day_quota: number("day_quota"),
             taken: number("taken"),
         }
     }
@@ -170,8 +173,13 @@ impl From<&Item> for Bucket {
 impl From<Bucket> for Item {
     fn from(bucket: Bucket) -> Self {
         let blocked = bucket.blocked_until.map(|until| ("blocked_until".to_owned(), until.as_millis().into()));
-        let numbers =
-            [("tat", bucket.tat_us), ("day", bucket.day), ("day_count", bucket.day_count), ("taken", bucket.taken)];
+        let numbers = [
+            ("tat", bucket.tat_us),
+            ("day", bucket.day),
+            ("day_count", bucket.day_count),
+            ("day_quota", bucket.day_quota),
+            ("taken", bucket.taken),
+        ];
         let numbers = numbers.map(|(name, number)| (name.to_owned(), number.into()));
         Self(numbers.into_iter().chain(blocked).collect())
     }
@@ -308,6 +316,7 @@ impl Bucket {
             blocked_until: self.blocked_until.max(other.blocked_until),
             day,
             day_count,
+            day_quota: self.day_quota.max(other.day_quota),
             taken: self.taken.max(other.taken),
         }
     }
@@ -330,6 +339,17 @@ impl Bucket {
             self.day == self.today(now) && self.day_count >= i64::from(quota) && !broken(Rule::QuotasCount)
         });
         if used_up { end_of(self.day).since(now) } else { Duration::ZERO }
+    }
+
+    /// What the whole fleet has used of its quota today and how large that is, for whoever shows it; `None` without one.
+    pub fn quota_use(&self, now: Timestamp) -> Option<(i64, i64)> {
+        let used = if self.day == self.today(now) { self.day_count } else { 0 };
+        (self.day_quota > 0).then_some((used, self.day_quota))
+    }
+
+    /// When the quota begins anew.
+    pub fn quota_resets_at(&self, now: Timestamp) -> Timestamp {
+        end_of(self.today(now))
     }
 
     /// The `count` slots just taken at `now`, given the bucket right after the taking.
@@ -642,11 +662,13 @@ mod tests {
 
     fn any_bucket() -> impl Strategy<Value = Bucket> {
         let times = (-3_000_000..3_000_000_i64, prop::option::of(0..3_000_u64));
-        (times, -1..2_i64, 0..6_i64, 0..99_i64).prop_map(|((tat, blocked), day, day_count, taken)| Bucket {
+        let counts = (0..6_i64, 0..9_i64, 0..99_i64);
+        (times, -1..2_i64, counts).prop_map(|((tat, blocked), day, (day_count, day_quota, taken))| Bucket {
             tat_us: START.as_micros() + tat,
             blocked_until: blocked.map(|ms| START.after(Duration::from_millis(ms))),
             day: day_of(START) + day,
             day_count,
+            day_quota,
             taken,
         })
     }

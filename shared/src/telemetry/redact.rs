@@ -1,15 +1,22 @@
 //! The redactor: what must not be in a log is recognised by its name and by its shape.
 //!
-//! By name: a field, header, parameter or JSON member whose name says that it is secret loses its whole value. By shape:
-//! in any other text, mail addresses, phone numbers, resident registration numbers, card numbers and anything that looks
-//! like a key or token is replaced. When in doubt it is replaced: a log that says too little can be read again with
-//! more context, a log that says too much cannot be taken back.
+//! By name (`names`): a field, header, parameter or JSON member whose name says that it is secret loses its whole
+//! value. By shape: in any other text, mail addresses, the numbers of persons (`numbers`) and whatever looks like a key (`keys`)
+//! is replaced, however it is encoded (`prose`). When in doubt it is replaced: a log that says too little can be read
+//! again with more context, a log that says too much cannot be taken back.
 //!
 //! Company numbers, amounts, dates, codes and trace ids stay readable: operators need them at night.
 
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Number, Value};
 use url::Url;
+
+mod keys;
+mod names;
+mod numbers;
+mod prose;
+
+pub use names::is_secret_name;
 
 /// What stands where a secret stood.
 pub const MASK: &str = "[redacted]";
@@ -20,45 +27,8 @@ const MAX_BODY_BYTES: usize = 4 * 1024;
 /// JSON within JSON within JSON: deeper than this is not looked at and so not shown.
 const MAX_DEPTH: usize = 24;
 
-/// Parts of names that mark a secret, compared in lower case without separators.
-const SECRET_NAMES: [&str; 30] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "apikey",
-    "appkey",
-    "servicekey",
-    "accesskey",
-    "privatekey",
-    "secretkey",
-    "hmackey",
-    "authorization",
-    "credential",
-    "cookie",
-    "signature",
-    "session",
-    "otp",
-    "cvc",
-    "cvv",
-    "cardnumber",
-    "cardno",
-    "residentnumber",
-    "rrn",
-    "jumin",
-    "ssn",
-    "birth",
-    "pincode",
-    "accountnumber",
-];
-
-/// Members that hold a person's name in the wire formats we speak, compared in the same way but whole.
-const PERSON_NAMES: [&str; 5] = ["pnm", "pnm2", "ceonm", "mgrnm", "representative"];
-
 /// Headers whose values are shown; of every other header only the name is.
-const OPEN_HEADERS: [&str; 12] = [
+const OPEN_HEADERS: [&str; 20] = [
     "accept",
     "accept-language",
     "age",
@@ -67,55 +37,101 @@ const OPEN_HEADERS: [&str; 12] = [
     "content-type",
     "date",
     "host",
+    "ratelimit",
+    "ratelimit-policy",
     "retry-after",
     "server",
     "traceparent",
+    "user-agent",
+    "x-amzn-requestid",
+    "x-amzn-trace-id",
+    "x-content-type-options",
     "x-ieum-source",
+    "x-request-id",
+    "x-trace-id",
 ];
 
-/// Our own identifiers, which have the shape of a key but are none.
-const IDENTIFIERS: [&str; 5] = ["trace_id", "request_id", "id", "message_id", "event_id"];
-
-/// A field of a log line.
+/// A field of a log line: its value, as far as it may be shown.
 pub fn field(name: &str, value: &str) -> String {
     if is_secret_name(name) {
         return MASK.to_owned();
     }
-    let plain_id = || value.len() <= 36 && value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    if IDENTIFIERS.contains(&name) && plain_id() { value.to_owned() } else { text(value) }
+    if names::is_identifier(name, value) || names::is_time(name, value) {
+        return value.to_owned();
+    }
+    text_or_json(value, 0)
 }
 
-/// An address: secret parameters lose their values, the rest is read by shape.
+/// A number as a field: a card number may come as one, and so may a one-time password.
+pub fn number(name: &str, value: Number) -> Value {
+    if is_secret_name(name) {
+        return MASK.into();
+    }
+    // Nobody's number is that small; most are, and cost no text.
+    if value.as_f64().is_some_and(|value| value.abs() < 1e8) {
+        return value.into();
+    }
+    let plain = value.to_string();
+    let masked = if names::is_time(name, &plain) { None } else { numbers::masked(&plain) };
+    masked.map_or_else(|| value.into(), Value::from)
+}
+
+/// An address: who signs in by it is not shown, secret parameters lose their values, the rest is read by shape.
 pub fn url(url: &Url) -> String {
-    let mut shown = format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or(""), port(url));
-    for segment in url.path().split('/').skip(1) {
-        shown.push('/');
-        shown.push_str(&text(segment));
-    }
-    for (place, (name, value)) in url.query_pairs().enumerate() {
-        shown.push(if place == 0 { '?' } else { '&' });
-        shown.push_str(&text(&name));
-        shown.push('=');
-        shown.push_str(&field(&name, &value));
-    }
-    shown
+    let origin = format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or(""), port(url));
+    origin + &path_and_query(url.path(), url.query().unwrap_or(""))
 }
 
 fn port(url: &Url) -> String {
     url.port().map(|port| format!(":{port}")).unwrap_or_default()
 }
 
+/// A path and a query, as they are in an address: each with its escapes.
+pub fn path_and_query(path: &str, query: &str) -> String {
+    let mut shown = match text(path) {
+        // As a whole it may be a key with slashes, or a key parted by them; else each of its parts is looked at.
+        whole if whole != path && !whole.contains('/') => whole,
+        _ => path
+            .split('/')
+            .scan("", |before, part| Some(segment(std::mem::replace(before, part), part)))
+            .collect::<Vec<_>>()
+            .join("/"),
+    };
+    for (place, (name, value)) in url::form_urlencoded::parse(query.as_bytes()).enumerate() {
+        shown.push(if place == 0 { '?' } else { '&' });
+        shown.push_str(&text(&name));
+        shown.push('=');
+        // As the name of a parameter, `key` is always one.
+        shown.push_str(&if name == "key" { MASK.to_owned() } else { field(&name, &value) });
+    }
+    shown
+}
+
+/// One part of a path, after another: `messages/3f25…` is one of our identifiers, `token/3f25…` is not.
+fn segment(before: &str, part: &str) -> String {
+    let collection = !before.is_empty() && before.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let secret = is_secret_name(before) || before.contains("hook");
+    if collection && !secret && names::is_uuid(part) {
+        return part.to_owned();
+    }
+    let plain = part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    if secret && !part.is_empty() && (!plain || part.len() >= keys::SHORTEST) { MASK.to_owned() } else { text(part) }
+}
+
 /// Headers as one JSON object.
 pub fn headers(headers: &HeaderMap) -> String {
     let shown = headers.iter().map(|(name, value)| {
         let open = OPEN_HEADERS.contains(&name.as_str());
-        let value = if open { value.to_str().map_or_else(|_| MASK.to_owned(), text) } else { MASK.to_owned() };
-        (name.as_str().to_owned(), Value::from(value))
+        let value = value.to_str().ok().filter(|_| open);
+        (
+            name.as_str().to_owned(),
+            Value::from(value.map_or_else(|| MASK.to_owned(), |value| field(name.as_str(), value))),
+        )
     });
     Value::Object(shown.collect()).to_string()
 }
 
-/// A body: JSON member by member, a form parameter by parameter, anything else by shape; cut at 4 kB.
+/// A body: JSON member by member, anything else by shape; cut at 4 kB.
 pub fn body(bytes: &[u8]) -> String {
     if bytes.len() > 64 * MAX_BODY_BYTES {
         return format!("[{} bytes]", bytes.len());
@@ -128,177 +144,95 @@ pub fn body(bytes: &[u8]) -> String {
     }
 }
 
-fn text_or_json(body: &str, depth: usize) -> String {
-    let trimmed = body.trim_start();
-    if trimmed.starts_with(['{', '[', '"']) {
-        if depth >= MAX_DEPTH {
-            return MASK.to_owned();
+/// Free text, read by shape and by the names in it.
+pub fn text(text: &str) -> String {
+    if is_ordinary(text) { text.to_owned() } else { prose::read(text, 0) }
+}
+
+fn text_or_json(text: &str, depth: usize) -> String {
+    if is_ordinary(text) {
+        return text.to_owned();
+    }
+    if depth >= MAX_DEPTH {
+        return MASK.to_owned();
+    }
+    let trimmed = text.trim_start();
+    if trimmed.starts_with(['{', '[', '"'])
+        && let Ok(value) = serde_json::from_str::<Value>(trimmed)
+    {
+        return json(value, depth + 1).to_string();
+    }
+    prose::read(text, depth)
+}
+
+/// Whether `text` can hold nothing to hide, by a look at each byte: no number long enough to be a person's, no word long
+/// enough to be a key, nothing encoded, no mail address, and no word that names a secret. Most texts end here.
+fn is_ordinary(text: &str) -> bool {
+    let (mut digits, mut word, mut cases) = (0, 0, (false, false));
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'a'..=b'z' => cases.0 = true,
+            b'A'..=b'Z' => cases.1 = true,
+            b'@' | b'%' | b'\\' | b'{' | b'[' | 0x80.. => return false,
+            _ => {}
         }
-        if let Ok(value) = serde_json::from_str::<Value>(trimmed) {
-            return json(value, depth + 1).to_string();
+        let of_a_word = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'.' | b'~' | b'/' | b'*');
+        word = if of_a_word { word + 1 } else { 0 };
+        if digits >= 8 || word >= keys::SHORTEST || word >= 8 && cases == (true, true) {
+            return false;
         }
     }
-    text(body)
+    !names::may_name_a_secret(text)
 }
 
 fn json(value: Value, depth: usize) -> Value {
     match value {
-        Value::Object(members) => members
-            .into_iter()
-            .map(|(name, value)| {
-                let value = if is_secret_name(&name) && !value.is_null() { MASK.into() } else { json(value, depth) };
-                (text(&name), value)
-            })
-            .collect(),
-        Value::Array(items) => items.into_iter().map(|item| json(item, depth)).collect(),
+        Value::Object(mut members) => {
+            hide_named_values(&mut members);
+            members.into_iter().map(|(name, value)| (text(&name), member(&name, value, depth))).collect()
+        }
+        Value::Array(mut items) => {
+            hide_values_after_names(&mut items);
+            items.into_iter().map(|item| member("", item, depth)).collect()
+        }
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => member("", other, depth),
+    }
+}
+
+fn member(name: &str, value: Value, depth: usize) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        _ if is_secret_name(name) => MASK.into(),
+        Value::String(text) if names::is_identifier(name, &text) || names::is_time(name, &text) => text.into(),
         Value::String(text) => text_or_json(&text, depth).into(),
-        // A card or resident number may come as a number.
-        Value::Number(number) => {
-            let (plain, shown) = (number.to_string(), text(&number.to_string()));
-            if plain == shown { Value::Number(number) } else { shown.into() }
-        }
-        other @ (Value::Null | Value::Bool(_)) => other,
+        Value::Number(digits) => number(name, digits),
+        nested @ (Value::Object(_) | Value::Array(_)) => json(nested, depth),
+        Value::Bool(bool) => Value::Bool(bool),
     }
 }
 
-/// Whether a name says that its value is secret.
-pub fn is_secret_name(name: &str) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    PERSON_NAMES.contains(&plain.as_str()) || SECRET_NAMES.iter().any(|secret| plain.contains(secret))
-}
-
-/// Free text, read by shape.
-pub fn text(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    // Whether the word just read was a name whose value must go.
-    let mut secret_follows = false;
-    while let Some(first) = rest.chars().next() {
-        if !is_word(first) {
-            shown.push(first);
-            rest = &rest[first.len_utf8()..];
-            // A name and its value are parted by at most `": "` or `=`; a sentence moves on.
-            secret_follows &= matches!(first, '=' | ':' | '"' | '\'' | ' ' | '\\' | '%');
-            continue;
-        }
-        let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        // Numbers may be written in groups parted by single spaces: look at them as one.
-        let (number, beyond) = spaced_number(rest);
-        if secret_follows && !is_scheme(word) {
-            shown.push_str(MASK);
-            (secret_follows, rest) = (false, after);
-        } else if number.len() > word.len() && personal_number(number).is_some() {
-            shown.push_str(personal_number(number).unwrap_or(MASK));
-            (secret_follows, rest) = (false, beyond);
-        } else {
-            shown.push_str(&shown_word(word));
-            secret_follows = is_scheme(word) || is_secret_name(word) && next_is_assignment(after);
-            rest = after;
+/// `{"name": "password", "value": "…"}`: the name is a value itself.
+fn hide_named_values(members: &mut serde_json::Map<String, Value>) {
+    let named = ["name", "key", "header", "field", "param"];
+    let secret = named.iter().any(|name| members.get(*name).and_then(Value::as_str).is_some_and(is_secret_name));
+    for (name, value) in members {
+        if secret && matches!(name.to_ascii_lowercase().as_str(), "value" | "values" | "content" | "data" | "text") {
+            *value = MASK.into();
         }
     }
-    shown
 }
 
-/// Characters that keys, numbers, addresses and mail addresses are made of.
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '-' | '_' | '+' | '.' | '@' | '~' | '/' | '*')
-}
-
-/// `Bearer x`, `Basic x`: the next word is the secret.
-fn is_scheme(word: &str) -> bool {
-    ["bearer", "basic", "apikey"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
-}
-
-fn next_is_assignment(after: &str) -> bool {
-    let after = after.trim_start_matches(['"', '\'', ' ', '\\']);
-    after.starts_with([':', '=']) || after.starts_with("%3D") || after.starts_with("%3A")
-}
-
-/// The digits at the start of `text`, in groups parted by single spaces, and what follows them.
-fn spaced_number(text: &str) -> (&str, &str) {
-    let (mut end, mut bytes) = (0, text.bytes().enumerate().peekable());
-    while let Some((place, byte)) = bytes.next() {
-        let next_is_digit = bytes.peek().is_some_and(|(_, next)| next.is_ascii_digit());
-        match byte {
-            b'0'..=b'9' => end = place + 1,
-            b'+' if place == 0 => {}
-            b' ' | b'-' if next_is_digit && end == place => {}
-            _ => break,
+/// `["authorization", "…"]`: headers as lists.
+fn hide_values_after_names(items: &mut [Value]) {
+    for place in 1..items.len() {
+        let (before, after) = items.split_at_mut(place);
+        let named =
+            before[place - 1].as_str().is_some_and(|name| !name.contains(' ') && name != MASK && is_secret_name(name));
+        if let (true, Some(value @ Value::String(_))) = (named, after.first_mut()) {
+            *value = MASK.into();
         }
     }
-    text.split_at(end)
-}
-
-fn shown_word(word: &str) -> String {
-    if let Some((local, domain)) = word.split_once('@')
-        && !local.is_empty()
-        && domain.contains('.')
-    {
-        return format!("***@{domain}");
-    }
-    if let Some(mask) = personal_number(word) {
-        return mask.to_owned();
-    }
-    if looks_like_a_key(word) {
-        return MASK.to_owned();
-    }
-    // A path: each of its parts may hold something.
-    if word.contains('/') && word.split('/').any(|part| personal_number(part).is_some() || looks_like_a_key(part)) {
-        return word.split('/').map(shown_word).collect::<Vec<_>>().join("/");
-    }
-    word.to_owned()
-}
-
-/// What stands for a number that belongs to a person; `None` for any other number.
-fn personal_number(word: &str) -> Option<&'static str> {
-    let plain = word.trim_end_matches(['.', '-']);
-    if !plain.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b' ' | b'.' | b'+')) {
-        return None;
-    }
-    let digits: Vec<u8> = plain.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
-    let international = plain.starts_with('+') && (8..=15).contains(&digits.len());
-    let mobile = |digits: &[u8]| matches!(digits, [0, 1, 0 | 1 | 6..=9, ..]) && (10..=11).contains(&digits.len());
-    let korean_abroad = matches!(digits.as_slice(), [8, 2, 1, ..]) && (11..=12).contains(&digits.len());
-    if international || mobile(&digits) || korean_abroad {
-        return Some("[phone]");
-    }
-    if is_resident_number(&digits) {
-        return Some("[resident number]");
-    }
-    let card = (14..=19).contains(&digits.len()) || digits.len() == 13 && digits[0] == 4;
-    (card && luhn(&digits)).then_some("[card]")
-}
-
-/// 주민등록번호 and 외국인등록번호: a date, then a digit 1 to 8 for century and sex. The check digit is not asked:
-/// numbers given out since October 2020 have none.
-fn is_resident_number(digits: &[u8]) -> bool {
-    let [_, _, m1, m2, d1, d2, century, ..] = digits else { return false };
-    let (month, day) = (m1 * 10 + m2, d1 * 10 + d2);
-    digits.len() == 13 && (1..=12).contains(&month) && (1..=31).contains(&day) && (1..=8).contains(century)
-}
-
-fn luhn(digits: &[u8]) -> bool {
-    let doubled = |digit: u8| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
-    let weigh = |(place, digit): (usize, &u8)| u32::from(if place % 2 == 1 { doubled(*digit) } else { *digit });
-    digits.iter().rev().enumerate().map(weigh).sum::<u32>() % 10 == 0
-}
-
-/// Long, and of mixed characters: a key, token, signature, digest or encoded secret.
-fn looks_like_a_key(word: &str) -> bool {
-    let core = word.trim_matches(['.', '-', '_', '/', '*']);
-    if core.len() < 20 || !core.is_ascii() {
-        return false;
-    }
-    let count = |class: fn(&u8) -> bool| core.bytes().filter(class).count();
-    let (digits, upper, lower) =
-        (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
-    let all_hex = core.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') && digits > 0 && upper + lower > 0;
-    let three_kinds = digits > 0 && upper > 0 && lower > 0;
-    let no_words = digits >= 4 && upper + lower >= 4 && !core.contains('/');
-    // Times, addresses and dotted names have digits too, but short parts.
-    let longest = core.split(['-', '.', ':', '/', '_']).map(str::len).max().unwrap_or(0);
-    core.starts_with("eyJ") || longest >= 12 && (all_hex || three_kinds || no_words)
 }
 
 #[cfg(test)]
@@ -335,6 +269,14 @@ mod tests {
         ] {
             assert_eq!(text(&format!("got {given}, sorry")), format!("got {MASK}, sorry"), "{given}");
         }
+        let open = "arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:ieum/nice";
+        assert_eq!(text(open), open, "the name of a secret is none");
+        assert_eq!(text("<s:Password>x</s:Password>"), format!("<s:Password>{MASK}</s:Password>"));
+        assert_eq!(text("cannot open redis://u:p@h.kr/0"), format!("cannot open redis://{MASK}@h.kr/0"));
+        assert_eq!(text("the client secret is \"loOwowviypp\""), format!("the client secret is \"{MASK}\""));
+        assert_eq!(text("got loOwowviypp+EWOnnic+Dw=="), format!("got {MASK}"));
+        assert_eq!(text("the api key is abcd1234"), format!("the api key is {MASK}"));
+        assert_eq!(text("-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- x"), format!("{MASK} x"));
         assert_eq!(text("Authorization: Bearer abc"), format!("Authorization: Bearer {MASK}"));
         assert_eq!(text("x?serviceKey=abc&b=1"), format!("x?serviceKey={MASK}&b=1"));
         assert_eq!(text(r#"{\"password\":\"hunter2\"}"#), format!(r#"{{\"password\":\"{MASK}\"}}"#));

@@ -261,7 +261,7 @@ mod callers {
     async fn a_valid_key_enters_however_its_header_is_written() {
         for name in ["x-api-key", "X-Api-Key", "X-API-KEY"] {
             let response = send(with(event("GET", "/v1/things/a"), "headers", json!({name: KEY}))).await;
-            assert_eq!((response.status_code, &body(&response)["caller"]), (200, &json!("portal")));
+            assert_eq!((response.status_code, &body(&response)["caller"]), (200, &json!("key:portal")));
         }
     }
 
@@ -637,5 +637,42 @@ fn whatever_comes_in_a_response_in_our_form_goes_out() {
     assert_eq!(outcome, Ok(()));
     for status in [200, 201, 400, 401, 404, 405, 413] {
         assert!(statuses.contains_key(&status), "{status} never came up: the events are too tame: {statuses:?}");
+    }
+}
+
+mod logs {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_and_responses_are_logged_at_debug_without_their_secrets() {
+        let request = |path: &str| {
+            let event =
+                with(from_portal("POST", path), "body", r#"{"name":"a","note":"010-1234-5678","password":"pw-1"}"#);
+            with(event, "rawQueryString", "page=2&token=query-secret")
+        };
+        for (level, expected) in
+            [(LogLevel::Info, vec!["request"]), (LogLevel::Debug, vec!["edge.request", "request", "edge.response"])]
+        {
+            let (captured, guard) = listen(level);
+            send(request("/v1/things")).await;
+            drop(guard);
+            let (text, lines) = (captured.text(), captured.lines());
+            let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+            assert_eq!(messages, expected);
+            for secret in [KEY, "query-secret", "pw-1", "010-1234"] {
+                assert!(!text.contains(secret), "`{secret}` in {text}");
+            }
+            assert!(lines.iter().all(|line| line["trace_id"] == lines[0]["trace_id"]));
+            if level == LogLevel::Debug {
+                let (request, response) = (&lines[0], &lines[2]);
+                assert_eq!((&request["method"], &response["status"]), (&json!("POST"), &json!(400)));
+                assert_eq!(request["url"], "/v1/things?page=2&token=[redacted]");
+                assert_eq!(request["body"], r#"{"name":"a","note":"[phone]","password":"[redacted]"}"#);
+                assert!(request["headers"].as_str().unwrap().contains(r#""x-api-key":"[redacted]""#));
+                let trace = response["trace_id"].as_str().unwrap();
+                assert!(response["headers"].as_str().unwrap().contains(trace), "the trace id is not taken for a key");
+                assert!(response["body"].as_str().unwrap().contains(trace));
+            }
+        }
     }
 }

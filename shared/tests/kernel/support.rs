@@ -178,15 +178,21 @@ pub(crate) fn times(provider: &Scripted<Reply>, from: Instant) -> Vec<Duration> 
 
 /// Captures what is logged on this thread until the guard is dropped.
 pub(crate) fn listen(level: LogLevel) -> (Captured, tracing::subscriber::DefaultGuard) {
-    let to =
-        |writer: Box<dyn std::io::Write + Send>| subscriber(LevelSwitch::new(level), &[], writer, TokioClock::start());
+    let (captured, _, guard) = listen_and_switch(level);
+    (captured, guard)
+}
+
+/// The same, with the switch of the levels.
+pub(crate) fn listen_and_switch(level: LogLevel) -> (Captured, LevelSwitch, tracing::subscriber::DefaultGuard) {
+    let switch = LevelSwitch::new(level);
+    let to = |writer: Box<dyn std::io::Write + Send>| subscriber(switch.clone(), &[], writer, TokioClock::start());
     // While a process has one subscriber only, tracing lets whichever thread meets a line of code first decide whether
     // anybody hears it. A second subscriber, which nobody listens to, makes it ask all of them.
     static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
     SECOND.get_or_init(|| tracing::Dispatch::new(to(Box::new(std::io::sink()))));
     let captured = Captured::default();
     let guard = tracing::subscriber::set_default(to(Box::new(captured.clone())));
-    (captured, guard)
+    (captured, switch, guard)
 }
 
 /// How a [`FaultyStore`] answers.
@@ -270,6 +276,11 @@ impl Store for FaultyStore {
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         self.fault("get_many", &keys[0]).await?;
         self.inner.get_many(keys).await
+    }
+
+    async fn due(&self, list: &str, until: ieum::clock::Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.fault("due", list).await?;
+        self.inner.due(list, until, limit).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {

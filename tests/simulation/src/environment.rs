@@ -17,7 +17,7 @@ use ieum::integration::{Integration, Way};
 use ieum::policy::{Policy, Replay};
 use ieum::provider::{Provider, ProviderError};
 use ieum::resilience::backoff::Backoff;
-use ieum::store::{BoundedStore, Item, Key, Outcome, Read, Store, StoreError, Update};
+use ieum::store::{Action, BoundedStore, Item, Key, Outcome, Read, Store, StoreError, Update, Value};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -176,7 +176,11 @@ impl Link {
             if slow {
                 self.world.fault("slow store");
             }
-            ms(if slow { random.u64(30..400) } else { 1 + random.u64(0..12) })
+            ms(match random.u8(0..8) {
+                _ if slow => random.u64(30..400),
+                0 => random.u64(10..24),
+                _ => random.u64(1..8),
+            })
         };
         let (out, back) = (leg(), leg());
         // A third of the time, in the middle.
@@ -203,7 +207,7 @@ impl Link {
     /// Makes a trip to do `work` at the store. What was sent may arrive although nobody waits for it any more.
     async fn trip<T: Send + 'static>(
         &self,
-        claim: bool,
+        claim: Option<String>,
         work: impl FnOnce(&World, Name) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let mut asked = Asked { link: self, at: self.world.now(), claim, answered: false };
@@ -241,14 +245,14 @@ impl Link {
 struct Asked<'a> {
     link: &'a Link,
     at: Duration,
-    claim: bool,
+    claim: Option<String>,
     answered: bool,
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.link.world.unanswered(self.link.name, self.at, self.claim);
+            self.link.world.unanswered(self.link.name, self.at, self.claim.take());
         }
     }
 }
@@ -257,7 +261,7 @@ impl Drop for Asked<'_> {
 impl Store for Link {
     async fn get(&self, key: &str, _: Read) -> Result<Option<Item>, StoreError> {
         let wanted = key.to_owned();
-        let item = self.trip(false, move |world, _| world.read(&wanted)).await;
+        let item = self.trip(None, move |world, _| world.read(&wanted)).await;
         match &item {
             Ok(item) => self.world.deliver(self.name, key, item.as_ref()),
             Err(_) => self.world.unread(self.name),
@@ -267,15 +271,19 @@ impl Store for Link {
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         let wanted = keys.to_vec();
-        self.trip(false, move |world, _| wanted.iter().map(|key| world.read(key)).collect()).await
+        self.trip(None, move |world, _| wanted.iter().map(|key| world.read(key)).collect()).await
+    }
+
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.world.store.due(list, until, limit).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         let wanted = update.clone();
-        let claim = update
-            .actions
-            .iter()
-            .any(|action| matches!(action, ieum::store::Action::Set(name, _) if *name == "probe_token"));
+        let claim = update.actions.iter().find_map(|action| match action {
+            Action::Set("probe_token", Value::Text(token)) => Some(token.clone()),
+            Action::Set(..) | Action::SetIfAbsent(..) | Action::Add(..) | Action::Remove(_) => None,
+        });
         let outcome = self.trip(claim, move |world, name| world.apply(name, &wanted)).await?;
         let item = match &outcome {
             Outcome::Applied(item) => Some(item),

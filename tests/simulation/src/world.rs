@@ -71,6 +71,8 @@ struct State {
     /// Who was granted the probe, until it is made.
     prober: Option<Name>,
     holder: Option<Name>,
+    /// Tokens of claims that nobody waits for any more.
+    given_up: Vec<String>,
     fifth_failure: Option<Duration>,
 }
 
@@ -172,6 +174,9 @@ impl World {
             sight.bucket = Bucket::from(&item);
             return;
         }
+        if !key.starts_with("breaker#") {
+            return;
+        }
         let circuit = Circuit::from(&item);
         if circuit.is_newer_than(&sight.circuit) {
             sight.circuit = circuit;
@@ -182,8 +187,8 @@ impl World {
         sight.unanswered_claim = None;
     }
 
-    /// `by` got no answer to what it asked at `asked`; `claim` when it asked for the probe.
-    pub fn unanswered(&self, by: Name, asked: Duration, claim: bool) {
+    /// `by` got no answer to what it asked at `asked`; `claim` is the token when it asked for the probe.
+    pub fn unanswered(&self, by: Name, asked: Duration, claim: Option<String>) {
         let (now, rate) = (self.now(), self.plan.rate);
         let mut state = self.state();
         let sight = state.environments.entry(by).or_default();
@@ -192,9 +197,12 @@ impl World {
         // A slot that it gives itself meanwhile may lie ahead and be used late.
         let slot = rate.map_or(Duration::ZERO, |rate| rate.max_wait + rate.lease());
         sight.rations_until = sight.left_alone_until + slot + ms(100);
-        if claim && sight.saw_at < asked {
-            sight.unanswered_claim = Some(now);
+        if claim.is_some() && sight.saw_at <= asked {
+            sight.unanswered_claim = Some(asked);
         }
+        state.given_up.extend(claim);
+        // Whatever it was granted, it goes by its own reckoning now.
+        state.prober = state.prober.filter(|prober| *prober != by);
     }
 
     /// A reading was refused by a throttled store: what was read before still stands.
@@ -223,7 +231,7 @@ impl World {
                 let late = now.saturating_sub(opened_at.unwrap_or_default());
                 state.violation(now, by, &format!("called an open circuit {} ms after it opened", late.as_millis()));
             }
-            if let Some(at) = claimed.filter(|at| now < *at + secs(1)) {
+            if let Some(at) = claimed.filter(|at| now < *at + self.plan.timeout + secs(1)) {
                 let late = now.saturating_sub(at);
                 state.violation(now, by, &format!("probed {} ms after a claim without an answer", late.as_millis()));
             }
@@ -309,7 +317,9 @@ impl World {
         (state.opened_at, state.waits_since) = (Some(now), Some(now));
         if matches!(self.plan.kind, Kind::Flaky | Kind::Healthy) {
             let results = &state.environments.entry(by).or_default().results;
-            if results.len() < 5 || !results.iter().rev().take(5).all(|failed| *failed) {
+            // A success of another call may have come in while the opening was written.
+            let recent = &results[results.len().saturating_sub(5 + self.plan.callers)..];
+            if !recent.windows(5).any(|five| five.iter().all(|failed| *failed)) {
                 let told = format!("opened at {} failures without five of its own in a row", was.failures);
                 state.violation(now, by, &told);
             }
@@ -326,7 +336,9 @@ impl World {
         if until > self.millis(now + self.plan.timeout + secs(2) + EPSILON) {
             state.violation(now, by, "holds the probe for too long");
         }
-        (state.holder, state.prober) = (Some(by), Some(by));
+        // A claim that is granted after its time is nobody's probe.
+        let given_up = after.text("probe_token").is_some_and(|token| state.given_up.iter().any(|one| one == token));
+        (state.holder, state.prober) = (Some(by), (!given_up).then_some(by));
     }
 
     /// A dead provider's circuit opens soon after the fifth failure.
