@@ -522,6 +522,15 @@ mod tests {
     }
 
     #[test]
+    fn the_slots_of_a_lease_are_an_interval_apart() {
+        let (store, policy) = (MemoryStore::new(), policy(100, 1, 0));
+        let mut lease = take(&store, &policy, 3, START).unwrap();
+        let slots =
+            [(); 4].map(|()| lease.pop(&policy, START, START.after(SECOND)).map(|at| at.since(START).as_millis()));
+        assert_eq!(slots, [Some(0), Some(10), Some(20), None]);
+    }
+
+    #[test]
     fn slots_ahead_wait_for_their_time_and_stay_for_later_when_that_is_too_long() {
         let (store, policy) = (MemoryStore::new(), policy(10, 1, 1_000));
         let at = |ms| START.after(Duration::from_millis(ms));
@@ -537,8 +546,9 @@ mod tests {
         let (store, policy) = (MemoryStore::new(), policy(100, 300, 0).daily(Some(3)));
         // 23:59:59 in Seoul.
         let evening = Timestamp::parse_rfc3339("2026-11-21T14:59:59Z").unwrap();
-        for _ in 0..3 {
-            assert_eq!(wait(&store, &policy, evening), Ok(0));
+        // With pauses, in which the bucket empties: an environment that knows nothing must not begin the day anew.
+        for seconds in [3, 2, 1] {
+            assert_eq!(wait(&store, &policy, evening.before(SECOND * seconds)), Ok(0));
         }
         assert_eq!(wait(&store, &policy, evening), Err(1_000), "until midnight");
         let midnight = evening.after(SECOND);

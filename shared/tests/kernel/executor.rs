@@ -893,7 +893,7 @@ mod on_the_record {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_answer_is_one_line_that_counts_what_became_of_the_call() {
+    async fn each_answer_and_each_refusal_is_one_line_that_counts_what_became_of_the_call() {
         let (captured, _guard) = listen(LogLevel::Info);
         let (world, provider) = (World::new(), Scripted::new("p", down));
         provider.then_after(ms(70), live());
@@ -912,28 +912,29 @@ mod on_the_record {
         ask(&limited, 1).await.unwrap();
         ask(&limited, 2).await.unwrap_err();
 
-        let lines = captured.lines().into_iter().filter(|line| line["message"] == "answer");
-        let told: Vec<_> = lines
-            .map(|line| {
-                let counts =
-                    METRICS.iter().filter(|(name, unit)| *unit == "Count" && line.get(*name) == Some(&1.into()));
-                let counts = counts.map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
-                (line["source"].as_str().unwrap().to_owned(), line["answer_ms"].as_u64().unwrap(), counts)
-            })
-            .collect();
-        let told: Vec<_> =
-            told.iter().map(|(source, took, counts)| (source.as_str(), *took, counts.as_str())).collect();
+        let told =
+            captured.lines().into_iter().filter(|line| line["message"] == "answer" || line["message"] == "refused");
+        let told = told.map(|line| {
+            let words = ["message", "source", "answer_ms"].into_iter().filter_map(|name| line.get(name));
+            let words = words.map(|word| word.to_string().replace('"', ""));
+            let counted = |(name, unit): &&(&str, &str)| *unit == "Count" && line.get(*name) == Some(&1.into());
+            let counts = METRICS.iter().filter(counted).map(|(name, _)| (*name).to_owned());
+            words.chain(counts).collect::<Vec<_>>().join(" ")
+        });
+        let told: Vec<String> = told.collect();
         let expected = [
-            ("live", 70, "cache_miss"),
-            ("cached", 0, "cache_hit"),
-            ("stale", 0, "cache_stale"),
-            ("manual", 0, "manual"),
-            ("none", 0, "unanswered"),
-            ("none", 0, "unanswered"),
-            ("none", 0, "unanswered"),
-            ("none", 0, "unanswered circuit_open"),
-            ("live", 0, "cache_miss"),
-            ("none", 0, "unanswered limited"),
+            "answer live 70 cache_miss",
+            "answer cached 0 cache_hit",
+            "answer stale 0 cache_stale",
+            "answer manual 0 manual",
+            "answer none 0 unanswered",
+            "answer none 0 unanswered",
+            "answer none 0 unanswered",
+            "refused circuit_open",
+            "answer none 0 unanswered",
+            "answer live 0 cache_miss",
+            "refused limited",
+            "answer none 0 unanswered",
         ];
         assert_eq!(told, expected);
     }
