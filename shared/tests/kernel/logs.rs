@@ -22,7 +22,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::support::{Question, Reply, World, ask, down, listen, listen_and_switch, live, once, throttled};
+use crate::support::{Question, Reply, World, ask, down, listen, listen_and_switch, live, ms, once, secs, throttled};
 
 /// Lines of an ordinary run, for a debug build; `IEUM_LOG_LINES` asks for more.
 const LINES: u64 = 26_000;
