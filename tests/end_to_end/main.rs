@@ -70,6 +70,8 @@ const CHECKS: [Check; 24] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
+    // Before the checks that write thousands of lines: all of them are read here.
+    operators::each_call_is_logged_without_a_secret,
     fleet::an_open_circuit_silences_96_callers_and_32_send_one_probe,
     fleet::of_200_calls_each_leaves_once_and_none_too_early,
     verify::throttling_is_obeyed_and_opens_nothing,
@@ -85,7 +87,6 @@ const CHECKS: [Check; 24] = checks![
     front_door::paths_arrive_as_they_were_sent,
     front_door::unknown_routes_and_methods_are_refused_in_the_error_format,
     operators::health_follows_an_outage_without_a_provider_call,
-    operators::each_call_is_logged_without_a_secret,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
