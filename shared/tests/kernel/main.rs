@@ -17,3 +17,4 @@ mod rollups;
 mod store_outage;
 mod support;
 mod webhook;
+mod webhooks;
