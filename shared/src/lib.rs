@@ -34,6 +34,7 @@ pub mod rollups;
 pub mod runtime;
 pub mod secrets;
 pub mod single_flight;
+pub mod sns;
 pub mod start;
 pub mod store;
 pub mod telemetry;
