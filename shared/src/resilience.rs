@@ -7,4 +7,5 @@
 pub mod backoff;
 pub mod cache;
 pub mod circuit_breaker;
+pub mod invalidation;
 pub mod rate_limit;
