@@ -388,7 +388,8 @@ impl<'e> Reader<'e> {
     pub fn cache(&self, prefix: &str, fresh: u32, stale: u32, unknown: u32) -> Option<CachePolicy> {
         let fresh = self.span(&format!("{prefix}_CACHE_TTL_SECONDS"), Some(fresh), range::CACHE_TTL_SECONDS);
         let stale = self.span(&format!("{prefix}_CACHE_STALE_SECONDS"), Some(stale), range::CACHE_STALE_SECONDS);
-        let unknown = self.span(&format!("{prefix}_CACHE_UNKNOWN_SECONDS"), Some(unknown), range::CACHE_UNKNOWN_SECONDS);
+        let unknown =
+            self.span(&format!("{prefix}_CACHE_UNKNOWN_SECONDS"), Some(unknown), range::CACHE_UNKNOWN_SECONDS);
         Some(CachePolicy { fresh: fresh?, stale: stale?, unknown: unknown? })
     }
 

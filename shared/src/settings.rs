@@ -145,7 +145,7 @@ impl Settings {
         }
         self.levels.set_for(integration, overrides.log_level());
         tracing::info!(target: "ieum::settings", integration, version, rules = rules.as_slice().len(), "settings.changed");
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = 
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Known { overrides, rules, item: item.clone() });
     }
 

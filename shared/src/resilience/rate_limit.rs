@@ -154,6 +154,8 @@ pub struct Bucket {
     pub day_quota: i64,
     /// The slots ever taken by the whole fleet.
     pub taken: i64,
+    /// `T` of whoever took the last slot; 0 when nobody has said.
+    pub interval_us: i64,
 }
 
 impl From<&Item> for Bucket {
@@ -166,6 +168,7 @@ impl From<&Item> for Bucket {
             day_count: number("day_count"),
             day_quota: number("day_quota"),
             taken: number("taken"),
+            interval_us: number("interval"),
         }
     }
 }
@@ -257,7 +260,11 @@ impl Bucket {
             update.when([Test::Absent("blocked_until"), Test::AtMost("blocked_until", earliest.as_millis())])
         };
         let step = policy.interval_us().saturating_mul(count);
-        let update = update.then([Action::Add("taken", count), Action::Add("v", 1)]);
+        let update = update.then([
+            Action::Add("taken", count),
+            Action::Set("interval", policy.interval_us().into()),
+            Action::Add("v", 1),
+        ]);
         let update = if self.tat_us <= earliest.as_micros() || broken(Rule::SlotsAreFree) {
             let update = if broken(Rule::SlotsAreFree) {
                 update
@@ -313,7 +320,27 @@ impl Bucket {
             day_count,
             day_quota: self.day_quota.max(other.day_quota),
             taken: self.taken.max(other.taken),
+            interval_us: self.interval_us.max(other.interval_us),
         }
+    }
+
+    /// The rate has been changed: what the fleet owes is so many calls, not so much time, and `tat` must say the same in
+    /// intervals of the new rate. Otherwise a burst spent at one call a minute would silence a rate of ten a second for
+    /// minutes. `None` when nothing is owed, or the bucket was reckoned at this rate already.
+    pub fn reckoned_anew(&self, key: &str, policy: &RatePolicy, now: Timestamp) -> Option<Update> {
+        // What lies within a block is no debt: nobody leaves then, whatever the rate.
+        let from = self.blocked_until.map_or(now, |until| until.max(now)).as_micros();
+        let (old, new) = (self.interval_us, policy.interval_us());
+        if old <= 0 || old == new || self.tat_us <= from {
+            return None;
+        }
+        let owed = i128::from(self.tat_us - from) * i128::from(new) / i128::from(old);
+        let tat = from.saturating_add(i64::try_from(owed).unwrap_or(i64::MAX));
+        let update = Update::of(key)
+            .when([Test::Equals("tat", self.tat_us.into())])
+            .when([Test::Equals("interval", old.into())])
+            .then([Action::Set("tat", tat.into()), Action::Set("interval", new.into()), Action::Add("v", 1)]);
+        Some(update)
     }
 
     /// How long from `now` until the next free slot.

@@ -11,6 +11,7 @@ mod executor;
 mod http;
 mod limits;
 mod logs;
+mod settings;
 mod store_outage;
 mod support;
 mod webhook;
