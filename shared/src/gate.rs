@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::error::chain;
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, Slot};
 use crate::planted::{Rule, broken};
 use crate::provider::Health;
 use crate::resilience::circuit_breaker::{self, BreakerPolicy, Cause, Circuit, Verdict, probe_lease};
@@ -73,6 +73,7 @@ struct Seen {
 pub struct Permit {
     epoch: i64,
     probe: Option<Claim>,
+    slot: Slot,
 }
 
 /// The one probe of a half-open circuit.
@@ -144,15 +145,21 @@ impl Gate {
                 return Err(Refusal::Open(until));
             }
             let slot = self.limiter.slot(deadline).await.map_err(Refusal::Limited)?;
-            let permit = self.pass(timeout).await?;
-            let current = if permit.is_probe() { !self.time_for(&permit, timeout).is_zero() } else { self.is_fresh() };
-            if current && self.limiter.is_usable(&slot) {
+            let permit = self.pass(slot, timeout).await?;
+            if self.is_current(&permit, timeout) {
                 return Ok(permit);
             }
             // The environment was frozen, or the store slow: what was had is too old to be used.
             self.record(permit, Health::Unclear).await;
         }
         Err(Refusal::Limited(SNAPSHOT_TTL))
+    }
+
+    /// Whether an attempt may still be made with `permit` now: its slot is not over, and what was known of the circuit
+    /// is not too old.
+    pub fn is_current(&self, permit: &Permit, timeout: Duration) -> bool {
+        let current = if permit.is_probe() { !self.time_for(permit, timeout).is_zero() } else { self.is_fresh() };
+        current && self.limiter.is_usable(&permit.slot)
     }
 
     /// How much of `timeout` an attempt may take that begins now: a probe must be over before its token is.
@@ -183,7 +190,7 @@ impl Gate {
 
     /// Tells the circuit what became of a permitted attempt.
     pub async fn record(&self, permit: Permit, health: Health) {
-        let Permit { epoch, probe } = permit;
+        let Permit { epoch, probe, .. } = permit;
         match (probe, health) {
             (Some(claim), Health::Alive) => {
                 self.seen().failures_in_a_row = 0;
@@ -214,19 +221,19 @@ impl Gate {
     }
 
     /// Passes the circuit: freely when closed, as its one probe when half-open.
-    async fn pass(&self, timeout: Duration) -> Result<Permit, Refusal> {
+    async fn pass(&self, slot: Slot, timeout: Duration) -> Result<Permit, Refusal> {
         let verdict = self.look().await;
         let epoch = self.seen().circuit.epoch;
         match verdict {
-            Verdict::Closed => Ok(Permit { epoch, probe: None }),
+            Verdict::Closed => Ok(Permit { epoch, probe: None, slot }),
             Verdict::Open(until) => Err(Refusal::Open(until)),
-            Verdict::HalfOpen => self.claim(epoch, timeout).await,
+            Verdict::HalfOpen => self.claim(epoch, slot, timeout).await,
         }
     }
 
     /// Claims the one probe. A claim that got no answer may have been granted, and then nobody else probes for a while:
     /// this environment behaves as if somebody did, and does not probe either.
-    async fn claim(&self, epoch: i64, timeout: Duration) -> Result<Permit, Refusal> {
+    async fn claim(&self, epoch: i64, slot: Slot, timeout: Duration) -> Result<Permit, Refusal> {
         let (since, now, token) = (self.clock.moment(), self.clock.now(), uuid::Uuid::new_v4().to_string());
         let until = now.after(probe_lease(timeout));
         let update = Circuit::probe(self.provider, epoch, &token, until, now);
@@ -242,7 +249,7 @@ impl Gate {
         };
         if won {
             tracing::info!(target: "ieum::gate", provider = self.provider, event = "circuit.probing", "circuit");
-            return Ok(Permit { epoch, probe: Some(Claim { token, since }) });
+            return Ok(Permit { epoch, probe: Some(Claim { token, since }), slot });
         }
         Err(Refusal::Open(match self.verdict() {
             Verdict::Open(until) => until,

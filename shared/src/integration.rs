@@ -8,6 +8,9 @@
 //! 4. `attempts` asks one provider, again and again as the policy allows;
 //! 5. `attempt` makes one attempt: through the gate, within its time, and on the record.
 //!
+//! [`Integration::send`] is the same for what must not happen twice: no cache, nothing stands in, and a [`Witness`] is told
+//! before each attempt.
+//!
 //! The decisions are elsewhere and pure: [`crate::policy`] (what follows a failure), [`crate::resilience`] (circuit,
 //! rate, backoff, cache). There is no other way to a provider.
 
@@ -16,6 +19,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument;
 
@@ -27,6 +31,8 @@ use crate::limiter::Standing;
 use crate::policy::{NextStep, Policy, Replay};
 use crate::provider::{Health, Provider, ProviderError};
 use crate::resilience::cache::{Entry, Worth};
+use crate::resilience::rollup::Ending;
+use crate::rollups::Rollups;
 use crate::settings::{Live, Order};
 use crate::single_flight::SingleFlight;
 
@@ -119,6 +125,38 @@ pub enum Setback {
     Failed(ProviderError),
     /// There was no time left to begin.
     OutOfTime,
+    /// The witness would not have it: nothing was sent.
+    Stopped,
+}
+
+/// Whoever must know of an attempt before it is made.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// `provider` is about to be asked, and the attempt will be over within `limit`.
+    ///
+    /// # Errors
+    /// [`Stop`] when the attempt must not be made.
+    async fn attempting(&self, provider: &'static str, limit: Duration) -> Result<(), Stop>;
+}
+
+/// An attempt must not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop;
+
+/// What became of a request that was to be sent once, and got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It did not happen, and may be tried again.
+    NotSent {
+        /// After this long, where a provider or the gate said so.
+        again_in: Option<Duration>,
+    },
+    /// It did not happen, and never will: a provider understood it and refuses.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+    /// The witness stopped it.
+    Stopped,
 }
 
 /// Why there is no answer: what each provider that was asked had to say, in the order of asking.
@@ -132,6 +170,22 @@ impl CallError {
     /// What became of each provider.
     pub fn setbacks(&self) -> &[(&'static str, Setback)] {
         &self.setbacks
+    }
+
+    /// What became of a request that must not happen twice.
+    pub fn fate(&self) -> Fate {
+        let failed = |wanted: fn(&ProviderError) -> bool| {
+            self.setbacks.iter().any(|(_, setback)| matches!(setback, Setback::Failed(error) if wanted(error)))
+        };
+        if failed(|error| matches!(error, ProviderError::Ambiguous(_) | ProviderError::Malformed(_))) {
+            Fate::Unknown
+        } else if self.setbacks.iter().any(|(_, setback)| matches!(setback, Setback::Stopped)) {
+            Fate::Stopped
+        } else if self.is_rejection() {
+            Fate::Refused
+        } else {
+            Fate::NotSent { again_in: self.soonest().map(|(_, wait)| wait) }
+        }
     }
 
     /// Whether a provider understood the request and refused it: nothing may then stand in for its answer.
@@ -158,7 +212,7 @@ impl CallError {
             Setback::Failed(ProviderError::Throttled { retry_after }) => {
                 Some((*provider, retry_after.unwrap_or_default()))
             }
-            Setback::Failed(_) | Setback::OutOfTime => None,
+            Setback::Failed(_) | Setback::OutOfTime | Setback::Stopped => None,
         });
         waits.min_by_key(|(_, wait)| *wait)
     }
@@ -175,6 +229,7 @@ impl fmt::Display for CallError {
                 }
                 Setback::Failed(error) => write!(f, "; {provider}: {}", chain(error))?,
                 Setback::OutOfTime => write!(f, "; {provider}: no time left")?,
+                Setback::Stopped => write!(f, "; {provider}: stopped before the attempt")?,
             }
         }
         Ok(())
@@ -218,6 +273,7 @@ pub struct Integration<Req, Res> {
     order: Live<Order>,
     cache: Option<AnswerCache<Res>>,
     manual: Option<ManualEntries>,
+    rollups: Option<Arc<Rollups>>,
     flights: SingleFlight<Result<Answer<Res>, Arc<CallError>>>,
     clock: SharedClock,
 }
@@ -244,7 +300,7 @@ impl<Req, Res> Integration<Req, Res> {
     ) -> Self {
         let (policy, flights) = (policy.into(), SingleFlight::default());
         let order = policy.sibling(Order::of(ways.iter().map(|way| way.provider.name())));
-        Self { name, operation, policy, ways, order, cache: None, manual: None, flights, clock }
+        Self { name, operation, policy, ways, order, cache: None, manual: None, rollups: None, flights, clock }
     }
 
     /// Takes the order of its ways from the variables of `owner`, instead of those that its policy comes from.
@@ -256,6 +312,12 @@ impl<Req, Res> Integration<Req, Res> {
     /// Remembers answers.
     pub fn cache(mut self, cache: AnswerCache<Res>) -> Self {
         self.cache = Some(cache);
+        self
+    }
+
+    /// Counts calls by the minute, for charts; operations of one integration share the minutes.
+    pub fn rollups(mut self, rollups: Arc<Rollups>) -> Self {
+        self.rollups = Some(rollups);
         self
     }
 
@@ -274,12 +336,39 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
         let work = async {
             let began = Instant::now();
-            let outcome = self.answer(request, began, deadline).await;
+            let answered = self.answer(request, began, deadline);
+            // Last minute's numbers are handed on beside a call, so that nobody waits for them alone.
+            let (outcome, ()) = tokio::join!(answered, self.flush());
             let outcome = match outcome {
                 Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
                 outcome => outcome,
             };
-            self.report(&outcome, began.elapsed());
+            self.report(outcome.as_ref().map(|answer| answer.source).ok(), began.elapsed());
+            outcome
+        };
+        work.instrument(self.span()).await
+    }
+
+    /// Sends `request` once: nothing is remembered and nothing stands in for the answer. `witness` is told before each
+    /// attempt, and may stop it.
+    ///
+    /// # Errors
+    /// [`CallError`] when no provider has taken it, or nobody knows: see [`CallError::fate`].
+    pub async fn send(
+        &self,
+        request: &Req,
+        deadline: Instant,
+        witness: &dyn Witness,
+    ) -> Result<Answer<Res>, CallError> {
+        let work = async {
+            let began = Instant::now();
+            let sent = async {
+                self.refresh_when_due().await;
+                self.ask(request, self.deadline(began, deadline), Some(witness)).await
+            };
+            let (sent, ()) = tokio::join!(sent, self.flush());
+            let outcome = sent.map(|(_, answer)| answer);
+            self.report(outcome.as_ref().map(|answer| answer.source).ok(), began.elapsed());
             outcome
         };
         work.instrument(self.span()).await
@@ -304,7 +393,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
 
     /// What this process remembers under `key` and may serve without asking anybody: only while it knows the settings.
     fn in_memory<T: Response>(&self, cache: &AnswerCache<T>, key: &str) -> Option<Entry<T>> {
-        if self.policy.settings().is_some_and(|settings| settings.is_due()) {
+        if self.settings_are_due() {
             return None;
         }
         cache.in_memory(key).filter(|entry| cache.is_fresh(key, entry, self.clock.now()))
@@ -328,9 +417,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
 
     async fn answer(&self, request: &Req, began: Instant, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
         let Some(cache) = &self.cache else {
-            if self.policy.settings().is_some_and(|settings| settings.is_due()) {
-                self.refresh().await;
-            }
+            self.refresh_when_due().await;
             return self.fetch(request, None, None, self.deadline(began, deadline)).await;
         };
         let key = cache.key(request);
@@ -365,18 +452,40 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         stale: Option<Entry<Res>>,
         deadline: Instant,
     ) -> Result<Answer<Res>, Arc<CallError>> {
+        match self.ask(request, deadline, None).await {
+            Ok((rank, answer)) => {
+                // What a stand-in answered must not keep the first choice from being asked next time.
+                if let (Some(cache), Some(key), 0) = (&self.cache, key, rank) {
+                    let (value, provider) = (&answer.value, &answer.provider);
+                    cache.remember(key.to_owned(), request, value, provider, answer.as_of).await;
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                // A rule that came meanwhile makes it void.
+                let stale = stale.zip(self.cache.as_ref().zip(key)).and_then(|(entry, (cache, key))| {
+                    let void = cache.worth(key, &entry, self.clock.now()) == Worth::Void;
+                    (!void).then_some(entry)
+                });
+                self.fall_back(request, stale, error).await
+            }
+        }
+    }
+
+    /// The answer of the first provider that gives one, and its place in the order.
+    async fn ask(
+        &self,
+        request: &Req,
+        deadline: Instant,
+        witness: Option<&dyn Witness>,
+    ) -> Result<(usize, Answer<Res>), CallError> {
         let mut setbacks = Vec::new();
         for (rank, way) in self.ways().into_iter().enumerate() {
             let began = self.clock.now();
-            match self.attempts(way, request, deadline).await {
+            match self.attempts(way, request, deadline, witness).await {
                 Ok(value) => {
-                    let provider = way.provider.name();
-                    // What a stand-in answered must not keep the first choice from being asked next time.
-                    if let (Some(cache), Some(key), 0) = (&self.cache, key, rank) {
-                        cache.remember(key.to_owned(), request, &value, provider, began).await;
-                    }
-                    let provider = provider.to_owned();
-                    return Ok(Answer { value, source: Source::Live, provider, as_of: began });
+                    let provider = way.provider.name().to_owned();
+                    return Ok((rank, Answer { value, source: Source::Live, provider, as_of: began }));
                 }
                 Err((setback, next)) => {
                     self.report_refusal(way.provider.name(), &setback);
@@ -389,12 +498,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         }
         let error = CallError { setbacks, at: self.clock.now() };
         tracing::warn!(target: "ieum::call", error = %error, "call.failed");
-        // A rule that came meanwhile makes it void.
-        let stale = stale.zip(self.cache.as_ref().zip(key)).and_then(|(entry, (cache, key))| {
-            let void = cache.worth(key, &entry, self.clock.now()) == Worth::Void;
-            (!void).then_some(entry)
-        });
-        self.fall_back(request, stale, error).await
+        Err(error)
     }
 
     /// What a person has entered for `request`: it fills in for providers that do not answer or do not know.
@@ -429,6 +533,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         way: &Way<Req, Res>,
         request: &Req,
         deadline: Instant,
+        witness: Option<&dyn Witness>,
     ) -> Result<Res, (Setback, NextStep)> {
         let mut last: Option<ProviderError> = None;
         let policy = self.policy.current();
@@ -447,6 +552,17 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                     return Err((setback, NextStep::FailOver));
                 }
             };
+            if let Some(witness) = witness {
+                let limit = way.gate.time_for(&permit, policy.timeout);
+                let stopped = witness.attempting(way.provider.name(), limit).await.is_err();
+                if stopped || !way.gate.is_current(&permit, policy.timeout) {
+                    way.gate.record(permit, Health::Unclear).await;
+                    if stopped {
+                        return Err((Setback::Stopped, NextStep::GiveUp));
+                    }
+                    continue;
+                }
+            }
             let probe = permit.is_probe();
             let error = match self.attempt(way, request, permit, (number, &policy), deadline).await {
                 Ok(value) => return Ok(value),
@@ -500,6 +616,17 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         self.order.current().places().iter().filter_map(|place| self.ways.get(*place)).collect()
     }
 
+    fn settings_are_due(&self) -> bool {
+        self.policy.settings().is_some_and(|settings| settings.is_due())
+    }
+
+    /// Reads settings that have had their time. Where there is no cache to be asked, the trip is that to the circuit.
+    async fn refresh_when_due(&self) {
+        if self.settings_are_due() {
+            self.refresh().await;
+        }
+    }
+
     /// Brings up to date, in one wait, the settings and the snapshot of the first provider's circuit.
     async fn refresh(&self) {
         let settings = async {
@@ -550,8 +677,23 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         );
     }
 
-    fn report(&self, outcome: &Result<Answer<Res>, Arc<CallError>>, took: Duration) {
-        let source = outcome.as_ref().map_or("none", |answer| answer.source.label());
+    async fn flush(&self) {
+        if let Some(rollups) = &self.rollups {
+            rollups.flush().await;
+        }
+    }
+
+    fn report(&self, source: Option<Source>, took: Duration) {
+        if let Some(rollups) = &self.rollups {
+            let ending = match source {
+                Some(Source::Live) => Ending::Live,
+                Some(Source::Cached { .. }) => Ending::Cached,
+                Some(Source::Stale { .. } | Source::Manual { .. }) => Ending::StoodIn,
+                None => Ending::Unanswered,
+            };
+            rollups.note(ending, took);
+        }
+        let source = source.map_or("none", Source::label);
         let is = |label| u64::from(source == label);
         tracing::info!(
             target: crate::telemetry::METRIC,
@@ -559,7 +701,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             endpoint = self.operation,
             source,
             answer_ms = millis(took),
-            unanswered = u64::from(outcome.is_err()),
+            unanswered = is("none"),
             cache_hit = is("cached"),
             cache_miss = is("live"),
             cache_stale = is("stale"),

@@ -55,12 +55,14 @@ impl Policy {
             | ProviderError::Throttled { .. }
             | ProviderError::CredentialsReplaced => true,
             ProviderError::Unavailable { status } => self.retryable_statuses.contains(status),
-            ProviderError::Unauthorized | ProviderError::Malformed(_) => false,
+            ProviderError::Unauthorized => false,
             ProviderError::Rejected { .. } => return NextStep::GiveUp,
-            ProviderError::Ambiguous(_) => match self.replay {
-                Replay::Safe | Replay::WithKey => true,
-                Replay::Never => return NextStep::GiveUp,
-            },
+            // An answer that makes no sense is an answer: what must not happen twice may have happened.
+            ProviderError::Ambiguous(_) | ProviderError::Malformed(_) if self.replay == Replay::Never => {
+                return NextStep::GiveUp;
+            }
+            ProviderError::Malformed(_) => false,
+            ProviderError::Ambiguous(_) => true,
         };
         if !worth_repeating || attempt >= self.attempts {
             return NextStep::FailOver;
@@ -125,6 +127,8 @@ mod tests {
         assert_eq!(step(Replay::Safe), NextStep::RetryAfter(Duration::ZERO));
         assert_eq!(step(Replay::WithKey), NextStep::RetryAfter(Duration::ZERO));
         assert_eq!(step(Replay::Never), NextStep::GiveUp);
+        let senseless = ProviderError::Malformed("x".into());
+        assert_eq!(policy(Replay::Never).after_failure(&senseless, 1, SECOND, 0.0), NextStep::GiveUp);
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub mod cache;
 pub mod circuit_breaker;
 pub mod invalidation;
 pub mod rate_limit;
+pub mod rollup;

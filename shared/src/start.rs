@@ -23,6 +23,7 @@ use crate::http::{HttpClient, TlsError};
 use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
+use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
 use crate::settings::{Live, Schema, Settings};
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
@@ -154,6 +155,11 @@ impl Kernel {
         policy: impl Into<Live<CachePolicy>>,
     ) -> AnswerCache<Res> {
         AnswerCache::new(operation, policy, self.keys.clone(), Arc::clone(&self.quick), Arc::clone(&self.clock))
+    }
+
+    /// The minutes of an integration.
+    pub fn rollups(&self, integration: &'static str) -> Arc<Rollups> {
+        Arc::new(Rollups::new(integration, Arc::clone(&self.quick), Arc::clone(&self.clock)))
     }
 
     /// The hand-entered answers of an operation.

@@ -13,6 +13,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use crate::clock::Timestamp;
+
 mod bounded;
 mod dynamodb;
 mod memory;
@@ -29,6 +31,12 @@ pub type Key = String;
 
 /// The attribute by which DynamoDB expires an item, in seconds since the epoch.
 pub const EXPIRES_AT: &str = "expires_at";
+
+/// The attribute that puts an item on a list, see [`Store::due`]; its value is the list's name.
+pub const DUE: &str = "due";
+
+/// The attribute that orders a list: when the item is due, in milliseconds since the epoch.
+pub const NOT_BEFORE: &str = "not_before";
 
 /// What an attribute holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +206,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// Any [`StoreError`]; absence is `None` in that key's place.
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
+
+    /// The keys of up to `limit` items on `list` ([`DUE`]) whose [`NOT_BEFORE`] is at most `until`, oldest first. The list
+    /// is a moment behind the items: whoever acts on a key reads the item.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError>;
 
     /// Carries out `update` atomically.
     ///

@@ -8,6 +8,7 @@ use ieum::gate::Gate;
 use ieum::integration::{BatchIntegration, Integration, Way};
 use ieum::policy::Policy;
 use ieum::provider::Provider;
+use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
 use ieum::settings::{Live, Settings};
 use ieum::start::Kernel;
@@ -104,6 +105,7 @@ where
 pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, SecretError> {
     let settings = kernel.settings(config.schema());
     let clients = clients(kernel, config, &settings).await?;
+    let rollups = kernel.rollups("verify");
     let listed = |names: &[ProviderName]| -> Vec<Client> {
         names
             .iter()
@@ -117,19 +119,25 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
     let status_cache = settings.live("VERIFY_STATUS", config.status_cache);
     let policy = settings.live("VERIFY", config.policy.clone());
     let undated: Vec<_> = check.iter().filter_map(Client::undated_check).collect();
-    let statuses = operation(kernel, &policy, "status", status.iter().filter_map(Client::status).collect())
+    let statuses = operation(kernel, &rollups, &policy, "status", status.iter().filter_map(Client::status).collect())
         .ordered_as("VERIFY_STATUS");
     Ok(Operations {
-        company: operation(kernel, &policy, "company", company.iter().filter_map(Client::company).collect())
+        company: operation(kernel, &rollups, &policy, "company", company.iter().filter_map(Client::company).collect())
             .cache(kernel.cache("company", cache.clone()))
             .manual(kernel.manual_entries("company")),
-        search: operation(kernel, &policy, "search", company.iter().filter_map(Client::search).collect())
+        search: operation(kernel, &rollups, &policy, "search", company.iter().filter_map(Client::search).collect())
             .cache(kernel.cache("search", cache.clone())),
-        dated_check: operation(kernel, &policy, "check", check.iter().filter_map(Client::dated_check).collect())
-            .ordered_as("VERIFY_REPRESENTATIVE")
-            .cache(kernel.cache("check", cache.clone())),
+        dated_check: operation(
+            kernel,
+            &rollups,
+            &policy,
+            "check",
+            check.iter().filter_map(Client::dated_check).collect(),
+        )
+        .ordered_as("VERIFY_REPRESENTATIVE")
+        .cache(kernel.cache("check", cache.clone())),
         undated_check: (!undated.is_empty()).then(|| {
-            operation(kernel, &policy, "check", undated)
+            operation(kernel, &rollups, &policy, "check", undated)
                 .ordered_as("VERIFY_REPRESENTATIVE")
                 .cache(kernel.cache("check", cache))
         }),
@@ -139,11 +147,12 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
 
 fn operation<Req, Res>(
     kernel: &Kernel,
+    rollups: &Arc<Rollups>,
     policy: &Live<Policy>,
     name: &'static str,
     ways: Vec<Way<Req, Res>>,
 ) -> Integration<Req, Res> {
-    Integration::new("verify", name, policy.clone(), ways, Arc::clone(&kernel.clock))
+    Integration::new("verify", name, policy.clone(), ways, Arc::clone(&kernel.clock)).rollups(Arc::clone(rollups))
 }
 
 /// The clients that the configuration has settings for.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout};
 
+use crate::clock::Timestamp;
+
 use super::{Item, Key, Outcome, Read, Store, StoreError, Update};
 
 const LEFT_ALONE: Duration = Duration::from_secs(1);
@@ -55,6 +57,10 @@ impl Store for BoundedStore {
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         self.bounded(self.inner.get_many(keys)).await
+    }
+
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.bounded(self.inner.due(list, until, limit)).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {

@@ -5,7 +5,9 @@
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a failed expectation is a failed test")]
 
-use super::{Action, Item, MemoryStore, Outcome, Read, Store, Test, Update, Value};
+use crate::clock::Timestamp;
+
+use super::{Action, DUE, Item, MemoryStore, NOT_BEFORE, Outcome, Read, Store, Test, Update, Value};
 
 /// Attributes the random histories use. One is a reserved word of DynamoDB's expression language.
 const NAMES: [&str; 4] = ["state", "count", "until", "token"];
@@ -56,6 +58,27 @@ pub async fn check(store: &dyn Store) {
     let many = store.get_many(&[missing.clone(), key.clone(), key.clone()]).await.expect("get_many");
     assert_eq!(many, [None, Some(expected.clone()), Some(expected)], "in the order asked, absence in its place");
     assert_eq!(store.get_many(&[]).await.expect("get_many"), []);
+}
+
+/// Checks the list of what is due on `store`, whose index may be a moment behind.
+pub async fn check_due(store: &dyn Store) {
+    let list = format!("conformance-{}", uuid::Uuid::new_v4());
+    let put = async |name: &str, at: i64| {
+        let key = format!("{list}#{name}");
+        let update =
+            Update::of(&key).then([Action::Set(DUE, list.as_str().into()), Action::Set(NOT_BEFORE, at.into())]);
+        store.update(&update).await.expect("update");
+        key
+    };
+    let (late, early, later) = (put("b", 20).await, put("a", 10).await, put("c", 30).await);
+    let off_the_list = Update::of(put("d", 5).await).then([Action::Remove(DUE)]);
+    store.update(&off_the_list).await.expect("update");
+    let due = async |until: i64, limit| store.due(&list, Timestamp::from_millis(until), limit).await.expect("due");
+    assert_eq!(due(20, 9).await, [early.clone(), late.clone()], "oldest first, to the millisecond");
+    assert_eq!(due(99, 1).await, std::slice::from_ref(&early));
+    assert_eq!(due(9, 9).await, [""; 0]);
+    put("a", 40).await;
+    assert_eq!(due(99, 9).await, [late, later, early], "an item moves with its time");
 }
 
 /// Runs `histories` random histories of `length` updates and reads against `store` and a fresh memory store, which must

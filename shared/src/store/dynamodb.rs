@@ -12,9 +12,14 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::{Action, Item, Key, Outcome, Read, Store, StoreError, Test, Update, Value};
+use crate::clock::Timestamp;
+
+use super::{Action, DUE, Item, Key, NOT_BEFORE, Outcome, Read, Store, StoreError, Test, Update, Value};
 
 const PARTITION_KEY: &str = "pk";
+
+/// The sparse index over [`DUE`] and [`NOT_BEFORE`], keys only.
+const DUE_INDEX: &str = "due";
 
 /// A table, and the client that reaches it.
 #[derive(Clone, Debug)]
@@ -82,6 +87,29 @@ impl Store for DynamoStore {
             }
         }
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("#list = :list AND #at <= :until")
+            .expression_attribute_names("#list", DUE)
+            .expression_attribute_names("#at", NOT_BEFORE)
+            .expression_attribute_values(":list", AttributeValue::S(list.to_owned()))
+            .expression_attribute_values(":until", AttributeValue::N(until.as_millis().to_string()))
+            .scan_index_forward(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(classify)?;
+        let key = |mut item: HashMap<String, AttributeValue>| match item.remove(PARTITION_KEY) {
+            Some(AttributeValue::S(key)) => Ok(key),
+            Some(_) | None => Err(StoreError::Unreadable("an item of the index has no key".to_owned())),
+        };
+        answer.items.unwrap_or_default().into_iter().map(key).collect()
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Action, Item, Key, Outcome, Read, Store, StoreError, Test, Update, Value};
+use crate::clock::Timestamp;
+
+use super::{Action, DUE, Item, Key, NOT_BEFORE, Outcome, Read, Store, StoreError, Test, Update, Value};
 
 /// Items in a map behind a lock that is never held across an await.
 #[derive(Debug, Default)]
@@ -98,6 +100,18 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(|key| self.read(key)).collect())
     }
 
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        let items = self.items();
+        let mut due: Vec<(i64, &Key)> = items
+            .iter()
+            .filter(|(_, item)| item.text(DUE) == Some(list))
+            .filter_map(|(key, item)| Some((item.number(NOT_BEFORE)?, key)))
+            .filter(|(at, _)| *at <= until.as_millis())
+            .collect();
+        due.sort_unstable();
+        Ok(due.into_iter().take(limit as usize).map(|(_, key)| key.clone()).collect())
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         Ok(self.apply(update))
     }
@@ -111,5 +125,6 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         conformance::check(&MemoryStore::new()).await;
+        conformance::check_due(&MemoryStore::new()).await;
     }
 }

@@ -3,9 +3,11 @@
 //! Time is real here, because the requests cross a socket; nothing waits for it.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use dynoxide::Database;
 use futures_util::future::join_all;
+use ieum::clock::{Clock, CorrectedClock, SystemClock, Timestamp};
 use ieum::http::HttpClient;
 use ieum::store::{Action, DynamoStore, MemoryStore, Outcome, Read, Store, StoreError, Test, Update, conformance};
 
@@ -17,7 +19,19 @@ static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
     let table = serde_json::json!({
         "TableName": TABLE,
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        "AttributeDefinitions": [
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "due", "AttributeType": "S"},
+            {"AttributeName": "not_before", "AttributeType": "N"},
+        ],
+        "GlobalSecondaryIndexes": [{
+            "IndexName": "due",
+            "KeySchema": [
+                {"AttributeName": "due", "KeyType": "HASH"},
+                {"AttributeName": "not_before", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }],
         "BillingMode": "PAY_PER_REQUEST",
     });
     database.create_table(serde_json::from_value(table).unwrap()).unwrap();
@@ -36,6 +50,10 @@ static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
 
 /// A store over the kernel's own HTTP client, configured as in `ieum::aws`: no retries.
 fn store(endpoint: &str, table: &str) -> DynamoStore {
+    store_over(HttpClient::new(None).unwrap(), endpoint, table)
+}
+
+fn store_over(http: HttpClient, endpoint: &str, table: &str) -> DynamoStore {
     use aws_sdk_dynamodb::config::retry::RetryConfig;
     use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
     let config = aws_sdk_dynamodb::Config::builder()
@@ -43,7 +61,7 @@ fn store(endpoint: &str, table: &str) -> DynamoStore {
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .region(Region::from_static("ap-northeast-2"))
         .endpoint_url(endpoint)
-        .http_client(HttpClient::new(None).unwrap())
+        .http_client(http)
         .retry_config(RetryConfig::disabled())
         .build();
     DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
@@ -56,6 +74,7 @@ fn embedded() -> DynamoStore {
 #[tokio::test]
 async fn the_written_rules_hold() {
     conformance::check(&embedded()).await;
+    conformance::check_due(&embedded()).await;
 }
 
 /// `IEUM_SEED` repeats the histories of an earlier run; a failure names its seed.
@@ -210,3 +229,24 @@ async fn what_another_version_wrote_is_unreadable_and_not_guessed_at() {
 }
 
 const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=00";
+
+/// The machine's clock, five seconds ahead.
+#[derive(Debug)]
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().after(Duration::from_secs(5))
+    }
+}
+
+#[tokio::test]
+async fn every_answer_corrects_the_clock() {
+    let clock = Arc::new(CorrectedClock::new(Arc::new(Ahead)));
+    let store = store_over(HttpClient::new(None).unwrap().correcting(Arc::clone(&clock)), &ENDPOINT, TABLE);
+    let off = || clock.now().as_millis() - SystemClock.now().as_millis();
+    assert!((4_900..=5_100).contains(&off()), "{}", off());
+    store.get("warm", Read::Consistent).await.unwrap();
+    // Half a second, half a slow trip, and the moment between two looks.
+    assert!(off().abs() <= 1_100, "{}", off());
+}

@@ -5,12 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod batch;
+mod delivery;
 mod dynamodb;
 mod edge;
 mod executor;
 mod http;
 mod limits;
 mod logs;
+mod rollups;
 mod settings;
 mod store_outage;
 mod support;

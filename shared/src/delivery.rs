@@ -1,0 +1,13 @@
+//! Delivery: accept once, send once, and know when unsure.
+//!
+//! A message is an item of the [`ledger`], and the ledger decides. Once the item is written the caller has a 202, and what
+//! was accepted is not lost: the item is on a list of what is due until it has come to an end. A queue message is only a
+//! wake-up; it may be late, lost, repeated or out of order. The [`worker`] acts on wake-ups, the sweep makes new ones for
+//! what is due and not moving.
+//!
+//! The one thing nobody can repair is to send twice. So `sending` is written before each attempt, and a message that was
+//! left there is *in doubt*: it is listed for a person, or settled by the provider's own later event, and never sent
+//! again by itself.
+
+pub mod ledger;
+pub mod worker;

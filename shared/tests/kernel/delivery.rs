@@ -1,0 +1,410 @@
+//! Delivery as it must survive: killed at every await point, woken twice, late, never and out of order, with a provider
+//! that fails in every way and a ledger that does not always answer.
+//!
+//! What is held against it: nothing accepted is lost in silence, nothing is sent twice in silence, and what nobody knows
+//! is on the list for a person.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fastrand::Rng;
+use ieum::answers::Request;
+use ieum::clock::{SharedClock, Timestamp};
+use ieum::delivery::ledger::{self, IN_DOUBT, Message, State};
+use ieum::delivery::worker::{Delivery, Done, Letter, Queue, Receipt};
+use ieum::gate::Gate;
+use ieum::integration::{Integration, Way};
+use ieum::policy::{Policy, Replay};
+use ieum::provider::{Cause, Provider, ProviderError};
+use ieum::resilience::backoff::Backoff;
+use ieum::resilience::circuit_breaker::BreakerPolicy;
+use ieum::resilience::rate_limit::RatePolicy;
+use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
+use ieum::testing::TokioClock;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{ms, secs};
+
+const LIST: &str = "test";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Text(String);
+
+impl Request for Text {
+    fn readable(&self) -> String {
+        "text".to_owned()
+    }
+}
+
+/// A memory store with an await point before and after everything, so that a caller can be killed on either side.
+#[derive(Debug)]
+struct Steps {
+    inner: MemoryStore,
+    random: Mutex<Rng>,
+    /// One in so many operations gets no answer; half of those have happened. 0 for none.
+    lossy: u32,
+}
+
+impl Steps {
+    async fn step<T>(&self, work: impl FnOnce() -> T) -> Result<T, StoreError> {
+        sleep(ms(1)).await;
+        let (lost, happened) = {
+            let mut random = self.random.lock().unwrap();
+            (self.lossy > 0 && random.u32(0..self.lossy) == 0, random.bool())
+        };
+        if lost && !happened {
+            return Err(StoreError::Unreachable("ordered".into()));
+        }
+        let result = work();
+        sleep(ms(1)).await;
+        if lost { Err(StoreError::Unreachable("ordered".into())) } else { Ok(result) }
+    }
+}
+
+#[async_trait]
+impl Store for Steps {
+    async fn get(&self, key: &str, _: Read) -> Result<Option<Item>, StoreError> {
+        self.step(|| self.inner.read(key)).await
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.step(|| keys.iter().map(|key| self.inner.read(key)).collect()).await
+    }
+
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        sleep(ms(1)).await;
+        self.inner.due(list, until, limit).await
+    }
+
+    async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
+        self.step(|| self.inner.apply(update)).await
+    }
+}
+
+/// A queue that repeats, reorders and loses.
+#[derive(Debug)]
+struct Wakes {
+    waiting: Mutex<Vec<(Instant, String)>>,
+    random: Mutex<Rng>,
+    /// One in so many is lost, and as many come twice; 0 for none.
+    unreliable: u32,
+}
+
+impl Wakes {
+    /// The wake-ups that are due, in any order.
+    fn due(&self) -> Vec<String> {
+        let (now, mut waiting) = (Instant::now(), self.waiting.lock().unwrap());
+        let due: Vec<String> = waiting.iter().filter(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
+        waiting.retain(|(at, _)| *at > now);
+        due
+    }
+
+    fn again(&self, id: String, after: Duration) {
+        self.waiting.lock().unwrap().push((Instant::now() + after, id));
+    }
+}
+
+#[async_trait]
+impl Queue for Wakes {
+    async fn wake(&self, id: &str, delay: Duration) -> Result<(), Cause> {
+        sleep(ms(1)).await;
+        let luck = if self.unreliable > 0 { self.random.lock().unwrap().u32(0..self.unreliable) } else { u32::MAX };
+        match luck {
+            0 => return Err("lost".into()),
+            1 => {
+                self.again(id.to_owned(), delay);
+                self.again(id.to_owned(), delay + secs(3));
+            }
+            2 => {}
+            _ => self.again(id.to_owned(), delay),
+        }
+        sleep(ms(1)).await;
+        Ok(())
+    }
+}
+
+/// How the provider answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Taking,
+    Down,
+    /// Takes every other message and says nothing; never says which.
+    Silent,
+    Refusing,
+    /// Any of these, by chance.
+    Any,
+}
+
+/// A provider that keeps what it has taken: how often, and when last.
+#[derive(Clone, Debug)]
+struct Post {
+    taken: Arc<Mutex<BTreeMap<String, Vec<Instant>>>>,
+    mood: Arc<Mutex<Mood>>,
+    random: Arc<Mutex<Rng>>,
+}
+
+#[async_trait]
+impl Provider<Letter<Text>, Receipt> for Post {
+    fn name(&self) -> &'static str {
+        "post"
+    }
+
+    async fn call(&self, letter: &Letter<Text>) -> Result<Receipt, ProviderError> {
+        let (mood, luck) = {
+            let mut random = self.random.lock().unwrap();
+            let any = [Mood::Taking, Mood::Taking, Mood::Down, Mood::Silent, Mood::Refusing][random.usize(..5)];
+            let mood = *self.mood.lock().unwrap();
+            (if mood == Mood::Any { any } else { mood }, random.bool())
+        };
+        sleep(ms(1)).await;
+        let take = || self.taken.lock().unwrap().entry(letter.id.clone()).or_default().push(Instant::now());
+        match mood {
+            Mood::Taking | Mood::Any => take(),
+            Mood::Down => return Err(ProviderError::Unavailable { status: 503 }),
+            Mood::Refusing => return Err(ProviderError::Rejected { code: "no".to_owned() }),
+            Mood::Silent => {
+                if luck {
+                    take();
+                }
+                return Err(ProviderError::Ambiguous("no answer".into()));
+            }
+        }
+        sleep(ms(1)).await;
+        Ok(Receipt { reference: format!("post-{}", letter.id) })
+    }
+}
+
+/// A world with one kind of message. Several workers share its state, as environments do.
+struct World {
+    store: Arc<Steps>,
+    queue: Arc<Wakes>,
+    post: Post,
+    clock: SharedClock,
+    rate: Option<RatePolicy>,
+}
+
+impl World {
+    fn new(seed: u64, lossy: u32, unreliable: u32) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let mut fork = || Mutex::new(random.fork());
+        Self {
+            store: Arc::new(Steps { inner: MemoryStore::new(), random: fork(), lossy }),
+            queue: Arc::new(Wakes { waiting: Mutex::default(), random: fork(), unreliable }),
+            post: Post { taken: Arc::default(), mood: Arc::new(Mutex::new(Mood::Taking)), random: Arc::new(fork()) },
+            clock: TokioClock::start(),
+            rate: None,
+        }
+    }
+
+    /// A worker in an environment of its own.
+    fn worker(&self) -> Delivery<Text> {
+        let store: Arc<dyn Store> = self.store.clone();
+        let gate = Gate::new("post", BreakerPolicy::default(), self.rate, Arc::clone(&store), Arc::clone(&self.clock));
+        let ways = vec![Way { provider: Box::new(self.post.clone()) as Box<_>, gate: Arc::new(gate) }];
+        let policy = Policy {
+            attempts: 2,
+            backoff: Backoff::Fixed(ms(10)),
+            retryable_statuses: vec![503],
+            timeout: secs(1),
+            deadline: secs(20),
+            replay: Replay::Never,
+        };
+        let integration = Integration::new("test", "send", policy, ways, Arc::clone(&self.clock));
+        Delivery::new(LIST, integration, store, self.queue.clone(), Arc::clone(&self.clock))
+    }
+
+    fn mood(&self, mood: Mood) {
+        *self.post.mood.lock().unwrap() = mood;
+    }
+
+    fn taken(&self, id: &str) -> usize {
+        self.post.taken.lock().unwrap().get(id).map_or(0, Vec::len)
+    }
+
+    fn message(&self, id: &str) -> Option<Message> {
+        Message::read(&self.store.inner.read(&ledger::key(id))?)
+    }
+
+    async fn accept(&self, worker: &Delivery<Text>, id: &str) -> Result<(), StoreError> {
+        let valid_until = self.clock.now().after(secs(24 * 60 * 60));
+        worker.accept(id, &Text("hello".to_owned()), "key:portal", valid_until).await
+    }
+
+    /// Lets the world go on for `span`: wake-ups are worked off, and each minute there is a sweep.
+    async fn go_on(&self, worker: &Delivery<Text>, span: Duration) {
+        let until = Instant::now() + span;
+        let mut sweep_at = Instant::now() + secs(60);
+        while Instant::now() < until {
+            for id in self.queue.due() {
+                if worker.work(&id, Instant::now() + secs(20)).await.is_err() {
+                    self.queue.again(id, secs(30));
+                }
+            }
+            if Instant::now() >= sweep_at {
+                sweep_at += secs(60);
+                let _ = worker.sweep(300, secs(60)).await;
+            }
+            sleep(secs(1)).await;
+        }
+    }
+
+    /// What must hold of every message that was accepted.
+    async fn check(&self, id: &str, place: &str) {
+        let message = self.message(id).unwrap_or_else(|| panic!("{place}: `{id}` is lost"));
+        let taken = self.taken(id);
+        assert!(taken <= 1, "{place}: `{id}` was sent {taken} times");
+        match message.state {
+            State::Sent => assert_eq!(taken, 1, "{place}: `{id}` was not sent"),
+            State::Failed => assert_eq!(taken, 0, "{place}: `{id}` has failed and was sent"),
+            State::InDoubt => {
+                let listed = self.store.inner.due(IN_DOUBT, self.clock.now(), 1_000).await.unwrap();
+                assert!(listed.contains(&ledger::key(id)), "{place}: `{id}` is in doubt and not listed");
+            }
+            State::Accepted
+            | State::Queued
+            | State::Sending
+            | State::Delivered
+            | State::Undelivered
+            | State::Bounced
+            | State::Complained => panic!("{place}: `{id}` is {} after a long time", message.state.name()),
+        }
+    }
+}
+
+/// Polls `work` so often, a millisecond apart, and then drops it as a crash would. What it returned, if it came so far.
+async fn killed_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..polls {
+        if let std::task::Poll::Ready(result) = futures_util::poll!(&mut work) {
+            return Some(result);
+        }
+        sleep(ms(1)).await;
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_accepted_sent_once_and_settled() {
+    let world = World::new(1, 0, 0);
+    let worker = world.worker();
+    world.accept(&worker, "m").await.unwrap();
+    world.accept(&worker, "m").await.unwrap();
+    assert_eq!(worker.work("m", Instant::now() + secs(20)).await.unwrap(), Done::Sent);
+    assert_eq!(worker.work("m", Instant::now() + secs(20)).await.unwrap(), Done::Nothing, "a wake-up that came twice");
+    world.go_on(&worker, secs(600)).await;
+    world.check("m", "calm").await;
+    assert_eq!(world.message("m").unwrap().reference.as_deref(), Some("post-m"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_killed_while_accepting_loses_nothing_that_was_promised() {
+    for polls in 0..40 {
+        let world = World::new(1, 0, 0);
+        let accepted = killed_after(polls, world.accept(&world.worker(), "m")).await.is_some();
+        world.go_on(&world.worker(), secs(300)).await;
+        if accepted || world.message("m").is_some() {
+            world.check("m", &format!("killed at {polls}")).await;
+            assert_eq!(world.taken("m"), 1, "killed at {polls}: what is written down is sent");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_killed_at_any_point_neither_loses_nor_repeats_a_message() {
+    for mood in [Mood::Taking, Mood::Down, Mood::Silent, Mood::Refusing] {
+        let mut doubts = 0;
+        for polls in 0..120 {
+            let world = World::new(u64::from(polls), 0, 0);
+            world.accept(&world.worker(), "m").await.unwrap();
+            world.mood(mood);
+            let worker = world.worker();
+            let done = killed_after(polls, worker.work("m", Instant::now() + secs(20))).await;
+            world.mood(Mood::Taking);
+            // The queue has not been told that the message was handled, so it hands it out again.
+            world.queue.again("m".to_owned(), secs(120));
+            world.go_on(&world.worker(), secs(900)).await;
+            let place = format!("{mood:?}, killed at {polls}, done {done:?}");
+            world.check("m", &place).await;
+            doubts += u32::from(world.message("m").unwrap().state == State::InDoubt);
+        }
+        assert!(
+            doubts > 0 || mood == Mood::Refusing || mood == Mood::Down,
+            "{mood:?}: nobody was killed while sending"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_to_many_messages_each_comes_to_an_end_that_is_true() {
+    let seeds: u64 = std::env::var("IEUM_DELIVERY_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25);
+    for seed in 0..seeds {
+        let mut random = Rng::with_seed(seed);
+        let world = World::new(seed, [0, 12, 40][random.usize(..3)], [0, 8][random.usize(..2)]);
+        let mut promised = Vec::new();
+        for number in 0..random.u32(3..12) {
+            let id = format!("m{number}");
+            let polls = if random.bool() { 1_000 } else { random.u32(0..12) };
+            if let Some(Ok(())) = killed_after(polls, world.accept(&world.worker(), &id)).await {
+                promised.push(id);
+            }
+        }
+        for _ in 0..20 {
+            world.mood([Mood::Taking, Mood::Down, Mood::Any][random.usize(..3)]);
+            for id in world.queue.due() {
+                let polls = if random.bool() { 5_000 } else { random.u32(0..80) };
+                let worker = world.worker();
+                let handled = killed_after(polls, worker.work(&id, Instant::now() + secs(20))).await;
+                if !matches!(handled, Some(Ok(_))) {
+                    world.queue.again(id, secs(30));
+                }
+            }
+            sleep(secs(random.u64(1..60))).await;
+        }
+        world.mood(Mood::Taking);
+        world.go_on(&world.worker(), secs(3_600)).await;
+        for id in &promised {
+            world.check(id, &format!("seed {seed}")).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_dead_for_two_hours_costs_no_message_and_the_oldest_go_first() {
+    const MESSAGES: usize = 400;
+    let mut world = World::new(7, 0, 0);
+    world.rate = RatePolicy::new(5, secs(1), 5, secs(1));
+    let worker = world.worker();
+    world.mood(Mood::Down);
+    for number in 0..MESSAGES {
+        world.accept(&worker, &format!("m{number:04}")).await.unwrap();
+        sleep(secs(3)).await;
+    }
+    world.go_on(&worker, secs(2 * 60 * 60)).await;
+    assert_eq!(world.post.taken.lock().unwrap().len(), 0);
+    world.mood(Mood::Taking);
+    let began = Instant::now();
+    world.go_on(&worker, secs(900)).await;
+    for number in 0..MESSAGES {
+        let id = format!("m{number:04}");
+        world.check(&id, "after the outage").await;
+        assert_eq!(world.message(&id).unwrap().state, State::Sent);
+    }
+    let taken = world.post.taken.lock().unwrap();
+    let mut times: Vec<(Instant, usize)> = taken.values().enumerate().map(|(age, at)| (at[0], age)).collect();
+    times.sort_unstable();
+    for second in 0..900 {
+        let from = began + secs(second);
+        let calls = times.iter().filter(|(at, _)| (from..from + secs(1)).contains(at)).count();
+        assert!(calls <= 5 + 5 * 2, "{calls} calls in second {second}");
+    }
+    // Somebody who was accepted a minute or more before another is not sent a minute after.
+    for (place, (at, age)) in times.iter().enumerate() {
+        let overtaken = times[..place].iter().filter(|(_, other)| other > &(age + 20)).count();
+        let late = times.iter().filter(|(other_at, other)| other > &(age + 20) && *other_at + secs(60) < *at).count();
+        assert_eq!(late, 0, "message {age} was overtaken by {overtaken}, by {late} of them a minute ago");
+    }
+}
