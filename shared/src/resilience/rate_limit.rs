@@ -602,6 +602,33 @@ mod tests {
     }
 
     #[test]
+    fn when_the_rate_is_changed_as_many_calls_are_owed_as_before() {
+        let (store, slow) = (MemoryStore::new(), RatePolicy::new(1, SECOND * 60, 5, SECOND * 600).unwrap());
+        for _ in 0..4 {
+            assert!(take(&store, &slow, 1, START).is_ok());
+        }
+        let read = || Bucket::from(&store.read("rate#p").unwrap());
+        let fast = policy(10, 5, 0);
+        assert_eq!(read().slot_in(&fast, START).as_secs(), 239, "nearly four minutes are owed");
+        let anew = read().reckoned_anew("rate#p", &fast, START).unwrap();
+        assert!(matches!(store.apply(&anew), Outcome::Applied(_)));
+        assert_eq!(read().tat_us - START.as_micros(), 400_000, "four calls are owed");
+        assert!(matches!(store.apply(&anew), Outcome::Refused(_)), "once, whoever else saw the same");
+        assert_eq!(read().reckoned_anew("rate#p", &fast, START), None);
+        assert!(read().reckoned_anew("rate#p", &slow, START).is_some(), "and back");
+        assert_eq!(read().reckoned_anew("rate#p", &slow, START.after(SECOND)), None, "nothing is owed any more");
+    }
+
+    #[test]
+    fn a_block_is_no_debt_that_a_change_of_the_rate_could_shorten_or_stretch() {
+        let until = START.after(SECOND * 30);
+        let tat_us = until.as_micros() + 2_000_000;
+        let bucket = Bucket { tat_us, interval_us: 1_000_000, blocked_until: Some(until), ..Bucket::default() };
+        let anew = bucket.reckoned_anew("rate#p", &policy(10, 5, 0), START).unwrap();
+        assert!(anew.actions.contains(&Action::Set("tat", (until.as_micros() + 200_000).into())));
+    }
+
+    #[test]
     fn an_environment_learns_its_part_of_the_fleet_from_the_counts() {
         let mut share = Share::default();
         assert!((share.environments() - 1.0).abs() < f64::EPSILON);
