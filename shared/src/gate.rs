@@ -21,6 +21,7 @@ use crate::planted::{Rule, broken};
 use crate::provider::Health;
 use crate::resilience::circuit_breaker::{self, BreakerPolicy, Cause, Circuit, Verdict, probe_lease};
 use crate::resilience::rate_limit::{self, RatePolicy};
+use crate::settings::Live;
 use crate::store::{Item, MemoryStore, Outcome, Read, Store, StoreError, Update};
 
 /// How long a reading of the circuit is acted on; drawn anew within a fifth of it either way. With it,
@@ -39,7 +40,7 @@ const ADMISSIONS: u32 = 3;
 /// One provider's circuit and rate limit, as this environment sees them.
 pub struct Gate {
     provider: &'static str,
-    breaker: BreakerPolicy,
+    breaker: Live<BreakerPolicy>,
     limiter: Limiter,
     store: Arc<dyn Store>,
     alone: MemoryStore,
@@ -118,11 +119,12 @@ impl Gate {
     /// The gate before `provider`, with its state in `store`.
     pub fn new(
         provider: &'static str,
-        breaker: BreakerPolicy,
-        rate: Option<RatePolicy>,
+        breaker: impl Into<Live<BreakerPolicy>>,
+        rate: impl Into<Live<Option<RatePolicy>>>,
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Self {
+        let breaker = breaker.into();
         let limiter = Limiter::new(rate_limit::key(provider), rate, Arc::clone(&store), Arc::clone(&clock));
         let (alone, seen, turn) = (MemoryStore::new(), Mutex::default(), tokio::sync::Mutex::default());
         Self { provider, breaker, limiter, store, alone, clock, seen, turn }
@@ -197,7 +199,7 @@ impl Gate {
             }
             (Some(claim), Health::Failing) => {
                 let now = self.clock.now();
-                let update = Circuit::reopen(self.provider, epoch, &claim.token, &self.breaker, now);
+                let update = Circuit::reopen(self.provider, epoch, &claim.token, &self.breaker.current(), now);
                 self.change(update, "circuit.reopened").await;
             }
             (Some(claim), Health::Unclear) => {
@@ -214,7 +216,7 @@ impl Gate {
     async fn look(&self) -> Verdict {
         self.refresh().await;
         let (now, circuit) = (self.clock.now(), self.seen().circuit.clone());
-        if circuit.is_overdue(&self.breaker, now) {
+        if circuit.is_overdue(&self.breaker.current(), now) {
             self.open(circuit.epoch, Cause::Fleet, now).await;
         }
         self.verdict()
@@ -290,7 +292,7 @@ impl Gate {
         let cause = {
             let seen = self.seen();
             let same = seen.circuit.epoch == epoch;
-            same.then(|| seen.circuit.should_open(&self.breaker, in_a_row, now)).flatten()
+            same.then(|| seen.circuit.should_open(&self.breaker.current(), in_a_row, now)).flatten()
         };
         if let Some(cause) = cause {
             self.open(epoch, cause, now).await;
@@ -298,9 +300,10 @@ impl Gate {
     }
 
     async fn open(&self, epoch: i64, cause: Cause, now: Timestamp) {
-        let update = Circuit::open(self.provider, epoch, cause, &self.breaker, now);
+        let breaker = self.breaker.current();
+        let update = Circuit::open(self.provider, epoch, cause, &breaker, now);
         if self.change(update, "circuit.opened").await == Change::Undecided {
-            self.seen().shut = Some((epoch, now.after(self.breaker.open_for)));
+            self.seen().shut = Some((epoch, now.after(breaker.open_for)));
         }
     }
 
