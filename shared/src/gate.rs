@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::audit;
 use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::error::chain;
 use crate::limiter::{Limiter, Slot};
@@ -378,4 +379,22 @@ impl Gate {
     pub fn keys(provider: &str) -> [String; 2] {
         [circuit_breaker::key(provider), rate_limit::key(provider)]
     }
+}
+
+/// Closes the circuit of `provider` at `now` on behalf of `who`, whatever it was, and returns it. It is put on record first.
+///
+/// # Errors
+/// [`StoreError`]: the circuit is not known to be closed. Doing it again does no harm.
+pub async fn reset(store: &dyn Store, who: &str, provider: &str, now: Timestamp) -> Result<Circuit, StoreError> {
+    let before = store.get(&circuit_breaker::key(provider), Read::Consistent).await?.unwrap_or_default();
+    let before = Circuit::from(&before);
+    let state = |circuit: &Circuit| {
+        let name = if circuit.open { "open" } else { "closed" };
+        serde_json::json!({"state": name, "epoch": circuit.epoch, "failures": circuit.failures}).to_string()
+    };
+    let after = Circuit { epoch: before.epoch + 1, ..Circuit::default() };
+    let (old, new) = (state(&before), state(&after));
+    let entry = audit::Entry { who, what: "breaker.reset", target: provider, before: &old, after: &new, at: now };
+    audit::record(store, entry).await?;
+    Ok(Circuit::from(&store.update(&Circuit::reset(provider)).await?.into_item()))
 }
