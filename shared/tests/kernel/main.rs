@@ -14,6 +14,7 @@ mod idempotency;
 mod limits;
 mod logs;
 mod rollups;
+mod settings;
 mod sns;
 mod store_outage;
 mod support;
