@@ -14,9 +14,8 @@ use url::Url;
 
 use crate::http::{HttpClient, Outgoing};
 use crate::provider::{Cause, ProviderError};
-use crate::webhook::Unverified;
-use crate::webhook::Verified;
 use crate::webhook::sns::{Certificate, Kind, Message, SnsUrl};
+use crate::webhook::{Unverified, Verified};
 
 /// How long one request may take: the sender of a message waits for it.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
