@@ -21,6 +21,7 @@
 mod companies;
 mod connection;
 mod control;
+mod payments;
 pub mod providers;
 mod server;
 

@@ -3,8 +3,13 @@
 //! A provider knows its paths, its credentials and its bodies. It knows nothing of counting, delays, broken connections
 //! or the control interface: those are the same for all and live in the server.
 
+pub mod iamport;
+pub mod kakaopay;
 pub mod nice;
 pub mod nts;
+pub mod portone;
+pub mod stripe;
+pub mod toss;
 
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -19,7 +24,15 @@ pub(crate) type Make = fn() -> Box<dyn Provider>;
 
 /// Lists every provider of the sandbox: a new one needs its file, its `mod` line above and its line here.
 pub(crate) fn all() -> Vec<Make> {
-    vec![|| Box::new(nice::Nice::default()), || Box::new(nts::Nts)]
+    vec![
+        || Box::new(nice::Nice::default()),
+        || Box::new(nts::Nts),
+        || Box::new(toss::Toss::default()),
+        || Box::new(portone::PortOne::default()),
+        || Box::new(iamport::Iamport::default()),
+        || Box::new(stripe::Stripe::default()),
+        || Box::new(kakaopay::KakaoPay::default()),
+    ]
 }
 
 /// One faked provider. There are no default methods: what a provider does not have, it says.
