@@ -12,6 +12,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 
 use crate::blobs::S3Blobs;
+use crate::events::EventBus;
 use crate::http::HttpClient;
 use crate::queue::SqsQueue;
 use crate::store::DynamoStore;
@@ -63,6 +64,11 @@ impl Aws {
     /// The queue at `url`.
     pub fn queue(&self, url: &str) -> SqsQueue {
         SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), url)
+    }
+
+    /// The event bus of this name or ARN.
+    pub fn events(&self, bus: &str) -> EventBus {
+        EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
     }
 
     /// The Secrets Manager client.

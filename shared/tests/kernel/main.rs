@@ -15,6 +15,8 @@ mod limits;
 mod logs;
 mod queue;
 mod rollups;
+mod settings;
 mod store_outage;
 mod support;
 mod webhook;
+mod webhooks;
