@@ -74,7 +74,7 @@ pub struct Config {
     /// Where wake-ups are sent; absent only in a local run without AWS.
     pub queue: Option<String>,
     /// Where wake-ups end that failed too often.
-    pub dead_letters: Option<DeadLetterQueue>,
+    pub dead_letters: Option<String>,
     /// Where events are published; absent only in a local run without AWS.
     pub bus: Option<String>,
     /// Whose payments are taken.
@@ -85,8 +85,6 @@ pub struct Config {
     pub breaker: BreakerPolicy,
     /// How many notifications that nobody signed are taken of one provider.
     pub hints: RatePolicy,
-    /// How many webhooks a sweep wakes.
-    pub sweep_limit: u32,
     /// How long one invocation of the worker may take.
     pub worker_limit: Duration,
     /// Webhooks worked on at a time by one environment.
@@ -120,6 +118,7 @@ impl Config {
             false => reader.text(name, None).map(Some),
         };
         let (queue, bus) = (resource("PAYMENT_QUEUE_URL"), resource("PAYMENT_EVENT_BUS"));
+        let dead_letters = resource("PAYMENT_DEAD_LETTER_QUEUE_URL");
         let providers =
             reader.list("PAYMENT_PROVIDERS", None, &ProviderName::ALL.map(|provider| (provider.as_str(), provider)));
         let uses = |name| providers.as_ref().is_some_and(|providers| providers.contains(&name));
@@ -128,7 +127,6 @@ impl Config {
         let policy = reader.policy("PAYMENT", Replay::Safe);
         let breaker = reader.breaker("PAYMENT");
         let hints = reader.rate("PAYMENT_HINT", 20, 100);
-        let sweep_limit = reader.number("PAYMENT_SWEEP_LIMIT", Some(600), 1..=10_000);
         let worker_limit = reader.span("PAYMENT_WORKER_LIMIT_SECONDS", Some(60), 10..=900);
         let at_once = reader.number("PAYMENT_WORKER_AT_ONCE", Some(10), 1..=100);
         let account = |name: ProviderName, prefix: &str, host: &str, rate: u32| {
@@ -147,13 +145,13 @@ impl Config {
         Some(Self {
             common: common?,
             queue: queue?,
+            dead_letters: dead_letters?,
             bus: bus?,
             providers: providers?,
             policy: policy?,
             breaker: breaker?,
             // Nobody who sends a notification waits in line.
             hints: RatePolicy { max_wait: Duration::ZERO, ..hints? },
-            sweep_limit: sweep_limit?,
             worker_limit: worker_limit?,
             at_once: usize::try_from(at_once?).ok()?,
             accounts: accounts.into_iter().flatten().collect::<Option<_>>()?,
@@ -205,6 +203,7 @@ mod tests {
         assert!(Config::from_env(&local("mock")).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
         let production = production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b");
+        let production = production.with("PAYMENT_DEAD_LETTER_QUEUE_URL", "d");
         let mistakes = mistakes(&production);
         assert!(mistakes.len() == 1 && mistakes[0].contains("`PAYMENT_PROVIDERS` names `mock`: refused"), "{mistakes:?}");
     }
@@ -220,7 +219,7 @@ mod tests {
     fn a_deployed_function_has_a_queue_and_a_bus_and_addresses_are_addresses() {
         let env = local("toss").with("TABLE_NAME", "t").with("TOSS_SECRET", "s").with("TOSS_SOURCE_IPS", "10.0.0.1,x");
         let mistakes = mistakes(&env);
-        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
         let env = local("toss").with("TOSS_SECRET", "s").with("TOSS_SOURCE_IPS", "13.124.18.147, 3.36.173.151");
         assert_eq!(Config::from_env(&env).expect("addresses").accounts[0].1.source_ips.len(), 2);
     }

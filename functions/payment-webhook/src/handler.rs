@@ -18,8 +18,8 @@ use ieum::error::{
 use ieum::events::{MemoryBus, Publisher};
 use ieum::limiter::{Limiter, Standing as LimitStanding};
 use ieum::provider::Cause;
-use ieum::queue::{self, Queue};
-use ieum::runtime::{Answer, Bounds, Event, Function, work_here};
+use ieum::queue::{self, DeadLetters, Queue};
+use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use ieum::store::{Action as Change, EXPIRES_AT, Outcome, Store, Test, Update};
@@ -35,10 +35,10 @@ use crate::worker::{Desk, Payments, RefreshError};
 /// The largest body any route takes. Notifications have a few kilobytes.
 const MAX_BODY_BYTES: usize = 512 * 1024;
 
-/// The list that webhooks are worked off from.
+/// The list that webhooks are worked off from, as `template.yaml` has it.
 const WEBHOOKS: &str = "payment-webhooks";
 
-/// The list of items with events to be published.
+/// The list of items with events to be published, as `template.yaml` has it.
 const EVENTS: &str = "payment-events";
 
 /// The time between two sweeps, as `template.yaml` has it.
@@ -49,6 +49,9 @@ const EXPECTED_FOR: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// Webhooks in one answer, or replayed by one request.
 const MAX_LISTED: u32 = 1_000;
+
+/// Dead wake-ups that one request puts back.
+const REDRIVEN: usize = 100;
 
 /// No provider knows the payment.
 const PAYMENT_NOT_FOUND: Code =
@@ -130,9 +133,9 @@ pub struct Handler {
     gatekeepers: Vec<Gatekeeper>,
     store: Arc<dyn Store>,
     clock: SharedClock,
+    queue: Arc<dyn Queue>,
     bounds: Bounds,
-    sweep_limit: u32,
-    dead_letters: Option<queue::DeadLetters>,
+    dead_letters: Option<DeadLetters>,
 }
 
 impl Function for Handler {
@@ -140,12 +143,13 @@ impl Function for Handler {
         match event {
             Event::Http(event) => Ok(self.answer(*event, deadline_ms).await.into()),
             Event::Queue(batch) => Ok(batch.work(&*self.desk, self.bounds, &self.clock, deadline_ms).await.into()),
-            Event::Scheduled(event) if event.scheduled == "sweep" => {
-                let woken = self.desk.webhooks.sweep(self.sweep_limit, SWEEP_PERIOD).await?;
-                tracing::info!(target: "ieum::payment", woken, "sweep");
+            Event::Scheduled(Scheduled::Sweep(sweep)) => {
+                let (now, period) = (self.clock.now(), SWEEP_PERIOD);
+                let woken = queue::sweep(&*self.store, &*self.queue, &sweep.list, sweep.limit, period, now).await?;
+                tracing::info!(target: "ieum::payment", list = sweep.list, woken, "sweep");
                 Ok(Answer::Done(()))
             }
-            Event::Scheduled(event) if event.scheduled == "reconcile" => {
+            Event::Scheduled(Scheduled::Reconcile(_)) => {
                 let yesterday = Day::of(self.clock.now()).and_then(Day::before).ok_or("there is no yesterday")?;
                 let deadline = Instant::now() + self.bounds.limit;
                 match self.desk.payments.reconcile(yesterday, deadline).await {
@@ -153,7 +157,6 @@ impl Function for Handler {
                     failed => Err(format!("{failed} providers could not be reconciled").into()),
                 }
             }
-            event @ Event::Scheduled(_) => Err(event.unexpected()),
         }
     }
 }
@@ -167,9 +170,10 @@ impl Handler {
         let kernel = Kernel::start("payment-webhook", &config.common, config.mocked()).await?;
         match (&kernel.aws, &config.queue, &config.bus) {
             (Some(aws), Some(queue), Some(bus)) => {
-                let (queue, bus) = (Arc::new(aws.queue(queue)), Arc::new(aws.events(bus)));
-                let dead_letters = config.dead_letters.as_ref().map(|dead| aws.dead_letters(dead));
-                Ok(Self { dead_letters, ..Self::over(&kernel, config, queue, bus).await? })
+                let queue = aws.queue(queue);
+                let dead_letters = config.dead_letters.as_ref().map(|dead| DeadLetters::new(dead, queue.clone()));
+                let bus = Arc::new(aws.events(bus));
+                Ok(Self { dead_letters, ..Self::over(&kernel, config, Arc::new(queue), bus).await? })
             }
             _ => {
                 let (queue, wake_ups) = queue::local();
@@ -193,7 +197,7 @@ impl Handler {
         let (store, clock) = (Arc::clone(&kernel.durable), Arc::clone(&kernel.clock));
         let outbox = Outbox::new(EVENTS, Arc::clone(&store), publisher, Arc::clone(&clock));
         let webhooks =
-            Webhooks::new(WEBHOOKS, Arc::clone(&store), kernel.blobs(), queue, outbox.clone(), Arc::clone(&clock));
+            Webhooks::new(WEBHOOKS, Arc::clone(&store), kernel.blobs(), Arc::clone(&queue), outbox.clone(), Arc::clone(&clock));
         let parties = build(kernel, config).await?;
         let gatekeepers = parties.iter().map(|party| Gatekeeper {
             name: party.name,
@@ -215,8 +219,8 @@ impl Handler {
             gatekeepers,
             store,
             clock,
+            queue,
             bounds: Bounds { at_once: config.at_once, limit: config.worker_limit },
-            sweep_limit: config.sweep_limit,
             dead_letters: None,
         })
     }
@@ -352,7 +356,7 @@ impl Handler {
         let Some(dead_letters) = &self.dead_letters else {
             return Err(ApiError::new(NOT_FOUND).because("there is no queue of dead letters here"));
         };
-        let redriven = dead_letters.redrive(MAX_LISTED).await;
+        let redriven = dead_letters.redrive(REDRIVEN).await;
         let redriven = redriven.map_err(|error| ApiError::new(INTERNAL).because(error))?;
         Reply::json(200, &json!({"redriven": redriven}))
     }
