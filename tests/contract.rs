@@ -28,6 +28,7 @@ fn functions() -> Vec<Function> {
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("PAYMENT_PROVIDERS", "toss,portone,iamport,stripe,kakaopay"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -44,6 +45,11 @@ fn functions() -> Vec<Function> {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "payment-webhook",
+            routes: routes(&payment_webhook::handler::ROUTES),
+            variables: asked(|reader| drop(payment_webhook::Config::read(reader))),
         },
     ]
 }
