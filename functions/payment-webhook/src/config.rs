@@ -126,7 +126,7 @@ impl Config {
 
         let policy = reader.policy("PAYMENT", Replay::Safe);
         let breaker = reader.breaker("PAYMENT");
-        let hints = reader.rate("PAYMENT_HINT", 20, 100);
+        let hints = hints(reader);
         let worker_limit = reader.span("PAYMENT_WORKER_LIMIT_SECONDS", Some(60), 10..=900);
         let at_once = reader.number("PAYMENT_WORKER_AT_ONCE", Some(10), 1..=100);
         let account = |name: ProviderName, prefix: &str, host: &str, rate: u32| {
@@ -150,8 +150,7 @@ impl Config {
             providers: providers?,
             policy: policy?,
             breaker: breaker?,
-            // Nobody who sends a notification waits in line.
-            hints: RatePolicy { max_wait: Duration::ZERO, ..hints? },
+            hints: hints?,
             worker_limit: worker_limit?,
             at_once: usize::try_from(at_once?).ok()?,
             accounts: accounts.into_iter().flatten().collect::<Option<_>>()?,
@@ -170,6 +169,14 @@ impl Config {
     pub fn mocked(&self) -> bool {
         self.providers.contains(&ProviderName::Mock)
     }
+}
+
+/// Nobody who sends a notification waits in line.
+fn hints(reader: &Reader<'_>) -> Option<RatePolicy> {
+    let calls = reader.number("PAYMENT_HINT_RATE_PER_PERIOD", Some(20), 1..=100_000);
+    let period = reader.span("PAYMENT_HINT_RATE_PERIOD_SECONDS", Some(1), 1..=86_400);
+    let burst = reader.number("PAYMENT_HINT_RATE_BURST", Some(100), 1..=100_000);
+    RatePolicy::new(calls?, period?, burst?, Duration::ZERO)
 }
 
 fn account(reader: &Reader<'_>, stage: Stage, prefix: &str, host: &str, rate: u32) -> Option<Account> {

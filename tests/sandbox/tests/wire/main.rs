@@ -6,4 +6,5 @@ mod control;
 mod modes;
 mod nice;
 mod nts;
+mod payments;
 mod program;
