@@ -175,7 +175,8 @@ impl DeadLetters {
         let mut redriven = 0;
         while redriven < limit {
             let most = i32::try_from(BATCH.min(limit - redriven))?;
-            let received = self.client.receive_message().queue_url(&self.url).max_number_of_messages(most).send().await?;
+            let received =
+                self.client.receive_message().queue_url(&self.url).max_number_of_messages(most).send().await?;
             if received.messages().is_empty() {
                 break;
             }

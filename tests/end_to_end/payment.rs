@@ -105,8 +105,10 @@ pub(crate) async fn a_payment_of_each_provider_is_heard_of_asked_about_and_told(
         let state = client.state(provider).await;
         assert_eq!(state["given_up"], 0, "{provider}: {state}");
     }
-    eventually("the other is not", async || (status(&client, "toss", "e2e-toss-2").await == "discrepant").then_some(()))
-        .await;
+    eventually("the other is not", async || {
+        (status(&client, "toss", "e2e-toss-2").await == "discrepant").then_some(())
+    })
+    .await;
     let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     eventually("all is told", async || {
         for event in ear.heard().await {
@@ -132,7 +134,12 @@ pub(crate) async fn forged_and_broken_notifications_are_refused_at_the_front_doo
     let json = ("content-type", "application/json");
     for (provider, headers, body, expected) in [
         ("stripe", vec![json, ("stripe-signature", "t=1795233000,v1=00")], "{\"id\":\"evt_1\"}", 401),
-        ("portone", vec![json, ("webhook-id", "m"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,AA==")], "{}", 401),
+        (
+            "portone",
+            vec![json, ("webhook-id", "m"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,AA==")],
+            "{}",
+            401,
+        ),
         ("toss", vec![json, ("content-encoding", "gzip")], "\u{1f}not gzip", 400),
         ("toss", vec![("content-type", "application/x-www-form-urlencoded")], "paymentKey=1", 400),
         ("iamport", vec![json], large.as_str(), 413),

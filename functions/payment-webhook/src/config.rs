@@ -32,8 +32,7 @@ pub enum ProviderName {
 
 impl ProviderName {
     /// Every provider.
-    pub const ALL: [Self; 6] =
-        [Self::Toss, Self::PortOne, Self::Iamport, Self::Stripe, Self::KakaoPay, Self::Mock];
+    pub const ALL: [Self; 6] = [Self::Toss, Self::PortOne, Self::Iamport, Self::Stripe, Self::KakaoPay, Self::Mock];
 
     /// The name in variables, paths, items and events.
     pub const fn as_str(self) -> &'static str {
@@ -212,7 +211,10 @@ mod tests {
         let production = production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b");
         let production = production.with("PAYMENT_DEAD_LETTER_QUEUE_URL", "d");
         let mistakes = mistakes(&production);
-        assert!(mistakes.len() == 1 && mistakes[0].contains("`PAYMENT_PROVIDERS` names `mock`: refused"), "{mistakes:?}");
+        assert!(
+            mistakes.len() == 1 && mistakes[0].contains("`PAYMENT_PROVIDERS` names `mock`: refused"),
+            "{mistakes:?}"
+        );
     }
 
     #[test]

@@ -106,7 +106,12 @@ pub const ROUTES: [Route<Action>; 12] = [
         access: PUBLIC,
         action: Action::Receive(ProviderName::Iamport),
     },
-    Route { method: "POST", path: "/v1/webhooks/stripe", access: PUBLIC, action: Action::Receive(ProviderName::Stripe) },
+    Route {
+        method: "POST",
+        path: "/v1/webhooks/stripe",
+        access: PUBLIC,
+        action: Action::Receive(ProviderName::Stripe),
+    },
     Route { method: "POST", path: "/v1/webhooks/mock", access: PUBLIC, action: Action::Receive(ProviderName::Mock) },
     Route { method: "GET", path: "/v1/payments/{provider}/{id}", access: READ, action: Action::Payment },
     Route { method: "POST", path: "/v1/payments/{provider}/{id}/refresh", access: WRITE, action: Action::Refresh },
@@ -196,8 +201,14 @@ impl Handler {
     ) -> Result<Self, SecretError> {
         let (store, clock) = (Arc::clone(&kernel.durable), Arc::clone(&kernel.clock));
         let outbox = Outbox::new(EVENTS, Arc::clone(&store), publisher, Arc::clone(&clock));
-        let webhooks =
-            Webhooks::new(WEBHOOKS, Arc::clone(&store), kernel.blobs(), Arc::clone(&queue), outbox.clone(), Arc::clone(&clock));
+        let webhooks = Webhooks::new(
+            WEBHOOKS,
+            Arc::clone(&store),
+            kernel.blobs(),
+            Arc::clone(&queue),
+            outbox.clone(),
+            Arc::clone(&clock),
+        );
         let parties = build(kernel, config).await?;
         let gatekeepers = parties.iter().map(|party| Gatekeeper {
             name: party.name,
@@ -319,7 +330,8 @@ impl Handler {
             ]);
         match self.store.update(&update).await.map_err(unavailable)? {
             Outcome::Applied(_) => {
-                let body = json!({"provider": provider.as_str(), "order_id": order, "amount": amount, "currency": letters});
+                let body =
+                    json!({"provider": provider.as_str(), "order_id": order, "amount": amount, "currency": letters});
                 Reply::json(200, &body)
             }
             Outcome::Refused(_) => Err(ApiError::new(CONFLICT).with(Detail::field("amount", OTHER_EXPECTATION))),

@@ -190,7 +190,9 @@ impl Party {
             Client::Toss(toss) => self.admit_toss(toss, received, now).await,
             Client::PortOne(portone) => admit_portone(portone, received, now).await,
             Client::Stripe(stripe) => admit_stripe(stripe, received, now).await,
-            Client::Iamport(_) => hint(received, iamport::read).map(|(standing, _)| Admitted { standing, delivery: None }),
+            Client::Iamport(_) => {
+                hint(received, iamport::read).map(|(standing, _)| Admitted { standing, delivery: None })
+            }
             Client::Mock(_) => hint(received, mock::read).map(|(standing, _)| Admitted { standing, delivery: None }),
             Client::KakaoPay(_) => Err(ApiError::new(NOT_FOUND).because("KakaoPay sends no webhooks")),
         }
@@ -199,7 +201,8 @@ impl Party {
     async fn admit_toss(&self, toss: &Toss, received: &Received<'_>, now: Timestamp) -> Result<Admitted, ApiError> {
         if received.headers.contains_key("tosspayments-webhook-signature") {
             let scheme = ieum::webhook::Toss { key: self.toss_key };
-            let verified = verified(&toss.secret, scheme, |secret| secret.security_keys.as_ref(), received, now).await?;
+            let verified =
+                verified(&toss.secret, scheme, |secret| secret.security_keys.as_ref(), received, now).await?;
             let notice = signed(verified, toss::read)?;
             // The name of the transmission is not signed, that of the event is.
             let delivery = match notice.value() {
@@ -404,11 +407,7 @@ fn is_absent(answer: &Incoming, member: &'static str, code: &str) -> Result<bool
     is_absent_in(answer, |body| text(body, member), code)
 }
 
-fn is_absent_in(
-    answer: &Incoming,
-    read: impl Fn(&Value) -> Option<String>,
-    code: &str,
-) -> Result<bool, ProviderError> {
+fn is_absent_in(answer: &Incoming, read: impl Fn(&Value) -> Option<String>, code: &str) -> Result<bool, ProviderError> {
     let Some(error) = answer.failure() else { return Ok(false) };
     let said = answer.json::<Value>().ok().and_then(|body| read(&body));
     if answer.status == StatusCode::NOT_FOUND && said.as_deref() == Some(code) {

@@ -90,9 +90,7 @@ impl Sightings {
     fn view(&self) -> Option<&Sighting> {
         let (status, highest) = self.0.last_key_value()?;
         match self.0.get(&Status::Waiting) {
-            Some(waiting)
-                if *status == Status::Paid && waiting.as_of >= highest.as_of.after(TAKEN_BACK_AFTER) =>
-            {
+            Some(waiting) if *status == Status::Paid && waiting.as_of >= highest.as_of.after(TAKEN_BACK_AFTER) => {
                 Some(waiting)
             }
             Some(_) | None => Some(highest),
@@ -407,14 +405,19 @@ mod tests {
 
     #[test]
     fn a_wrong_amount_is_no_success_and_its_cancellation_is_told() {
-        for (minor, currency, differs_in) in
-            [(14_000, "KRW", json!(["amount"])), (15_000, "USD", json!(["currency"])), (1, "USD", json!(["currency", "amount"]))]
-        {
+        for (minor, currency, differs_in) in [
+            (14_000, "KRW", json!(["amount"])),
+            (15_000, "USD", json!(["currency"])),
+            (1, "USD", json!(["currency", "amount"])),
+        ] {
             let expected = Expectation { amount: Money { minor, currency: Currency::parse(currency).unwrap() } };
             let sightings = [seen(Status::Waiting, 0, 0), seen(Status::Paid, 0, 1), seen(Status::Paid, 0, 2)];
             let (item, events) = merged(&sightings, Some(&expected));
             assert_eq!(kinds(&events), ["payment.waiting", "payment.discrepant"]);
-            assert_eq!((&events[1].data()["status"], &events[1].data()["differs_in"]), (&json!("discrepant"), &differs_in));
+            assert_eq!(
+                (&events[1].data()["status"], &events[1].data()["differs_in"]),
+                (&json!("discrepant"), &differs_in)
+            );
             assert_eq!(Payment::read(&item).unwrap().unwrap().status(), "discrepant");
             let canceled = [sightings.as_slice(), &[seen(Status::Canceled, 15_000, 3)]].concat();
             assert_eq!(kinds(&merged(&canceled, Some(&expected)).1)[2..], ["payment.canceled"]);
@@ -428,7 +431,11 @@ mod tests {
     fn a_deposit_that_is_taken_back_can_come_again() {
         let paid = [seen(Status::Waiting, 0, 0), seen(Status::Paid, 0, 10)];
         let at_once = [paid.as_slice(), &[seen(Status::Waiting, 0, 69)]].concat();
-        assert_eq!(Payment::read(&merged(&at_once, None).0).unwrap().unwrap().status(), "paid", "asked at about the same time");
+        assert_eq!(
+            Payment::read(&merged(&at_once, None).0).unwrap().unwrap().status(),
+            "paid",
+            "asked at about the same time"
+        );
         let back = [paid.as_slice(), &[seen(Status::Waiting, 0, 100), seen(Status::Paid, 0, 300)]].concat();
         let (item, events) = merged(&back, None);
         assert_eq!(Payment::read(&item).unwrap().unwrap().status(), "paid");

@@ -66,12 +66,7 @@ impl Payments {
     ///
     /// # Errors
     /// [`RefreshError`]; it may be tried again.
-    pub async fn refresh(
-        &self,
-        party: &Party,
-        id: &str,
-        deadline: Instant,
-    ) -> Result<Option<Payment>, RefreshError> {
+    pub async fn refresh(&self, party: &Party, id: &str, deadline: Instant) -> Result<Option<Payment>, RefreshError> {
         let query = PaymentQuery::Id(id.to_owned());
         let answer = party.payment.call(&query, deadline).await.map_err(RefreshError::Provider)?;
         let Some(observation) = answer.value.found else { return Ok(None) };
@@ -166,7 +161,9 @@ impl Handler for Payments {
                 let query = PaymentQuery::Order(deposit.order_id.clone());
                 self.ask(party, &query, Some(&deposit), stored, deadline).await
             }
-            Ok(Notice::Happened(happening)) if stored.is_verified() => Ok(Processed::Effect(told_once(name, happening))),
+            Ok(Notice::Happened(happening)) if stored.is_verified() => {
+                Ok(Processed::Effect(told_once(name, happening)))
+            }
             Ok(Notice::Happened(_)) => Ok(Processed::Ignored("unsigned")),
         }
     }
@@ -179,8 +176,14 @@ fn told_once(name: ProviderName, happening: Happening) -> Effect {
         if item.number("told_at").is_some() {
             return Ok(None);
         }
-        let event =
-            CloudEvent::new(SOURCE, happening.kind, format!("happening/{id}"), id.clone(), now, happening.data.clone())?;
+        let event = CloudEvent::new(
+            SOURCE,
+            happening.kind,
+            format!("happening/{id}"),
+            id.clone(),
+            now,
+            happening.data.clone(),
+        )?;
         let actions = vec![
             Action::Set("told_at", now.as_millis().into()),
             Action::Set("kind", happening.kind.into()),

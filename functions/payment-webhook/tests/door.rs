@@ -23,13 +23,20 @@ const PAID: [&str; 2] = ["payment.paid", "payment.receipt_due"];
 async fn a_webhook_of_each_provider_leads_to_what_its_provider_says() {
     let door = Door::open().await;
     let approved = "2026-11-21T12:50:00+09:00";
-    door.payment("toss", json!({"paymentKey": "pay_toss_1", "orderId": "order-toss-1", "status": "DONE", "approvedAt": approved}))
-        .await;
+    door.payment(
+        "toss",
+        json!({"paymentKey": "pay_toss_1", "orderId": "order-toss-1", "status": "DONE", "approvedAt": approved}),
+    )
+    .await;
     door.payment("portone", json!({"id": "pay-portone-1", "status": "PAID", "paidAt": "2026-11-21T03:50:00Z"})).await;
-    door.payment("iamport", json!({"imp_uid": "imp_1", "merchant_uid": "order-imp-1", "status": "paid", "paid_at": 1_795_233_000}))
-        .await;
+    door.payment(
+        "iamport",
+        json!({"imp_uid": "imp_1", "merchant_uid": "order-imp-1", "status": "paid", "paid_at": 1_795_233_000}),
+    )
+    .await;
     let charge = json!({"created": 1_795_233_000, "amount_refunded": 0, "payment_method_details": {"type": "card"}});
-    let intent = json!({"id": "pi_stripe_1", "status": "succeeded", "amount_received": 15_000, "latest_charge": charge});
+    let intent =
+        json!({"id": "pi_stripe_1", "status": "succeeded", "amount_received": 15_000, "latest_charge": charge});
     door.payment("stripe", intent).await;
     for (event, provider, id) in [
         ("toss-status", "toss", "pay_toss_1"),
@@ -79,8 +86,11 @@ async fn tosss_three_envelopes_are_told_apart() {
     door.send("toss-deposit").await;
     door.work().await;
     assert_eq!(door.told("toss/pay_deposit_1"), ["payment.waiting"]);
-    door.payment("toss", json!({"paymentKey": "pay_deposit_1", "status": "DONE", "approvedAt": "2026-11-21T12:55:00+09:00"}))
-        .await;
+    door.payment(
+        "toss",
+        json!({"paymentKey": "pay_deposit_1", "status": "DONE", "approvedAt": "2026-11-21T12:55:00+09:00"}),
+    )
+    .await;
     door.send("toss-deposit").await;
     door.work().await;
     assert_eq!(door.told("toss/pay_deposit_1")[1..], PAID);
@@ -228,7 +238,8 @@ async fn a_payment_that_nobody_knows_is_asked_about_once_in_ten_minutes() {
     assert_eq!(door.sandbox.calls("iamport").await, 2, "after ten minutes one of them may");
     door.go_on(60).await;
     assert!(door.sandbox.calls("iamport").await <= 14, "{}", door.sandbox.calls("iamport").await);
-    let ended = counted(door.webhooks().iter().map(|webhook| (webhook.status.name(), webhook.outcome.clone().unwrap())));
+    let ended =
+        counted(door.webhooks().iter().map(|webhook| (webhook.status.name(), webhook.outcome.clone().unwrap())));
     assert_eq!(ended, BTreeMap::from([(("ignored", "not_found".to_owned()), 20)]), "and then it is over");
     // Once the payment is there, the next notification is heard.
     door.payment("iamport", json!({"imp_uid": "imp_nobody", "status": "paid", "paid_at": 1_795_233_000})).await;
@@ -242,7 +253,11 @@ async fn a_payment_that_nobody_knows_is_asked_about_once_in_ten_minutes() {
 
 #[tokio::test]
 async fn unsigned_notifications_have_a_limit_of_their_own_and_may_have_an_address() {
-    let limits = [("PAYMENT_HINT_RATE_PER_PERIOD", "1"), ("PAYMENT_HINT_RATE_PERIOD_SECONDS", "60"), ("PAYMENT_HINT_RATE_BURST", "4")];
+    let limits = [
+        ("PAYMENT_HINT_RATE_PER_PERIOD", "1"),
+        ("PAYMENT_HINT_RATE_PERIOD_SECONDS", "60"),
+        ("PAYMENT_HINT_RATE_BURST", "4"),
+    ];
     let door = Door::with(&limits).await;
     let mut statuses = Vec::new();
     for _ in 0..8 {
@@ -281,7 +296,8 @@ async fn a_wrong_amount_is_discrepant_and_no_success() {
     let other = door.send("expect-other").await;
     assert_eq!((other.status, &other.body["error"]["details"][0]["issue"]), (409, &json!("other_expectation")));
     let mistakes = door.send("expect-mistakes").await.body["error"]["details"].clone();
-    let fields: BTreeSet<&str> = mistakes.as_array().unwrap().iter().filter_map(|detail| detail["field"].as_str()).collect();
+    let fields: BTreeSet<&str> =
+        mistakes.as_array().unwrap().iter().filter_map(|detail| detail["field"].as_str()).collect();
     assert_eq!(fields, BTreeSet::from(["amount", "currency", "extra"]));
     door.payment("toss", json!({"paymentKey": "pay_toss_1", "orderId": "order-toss-1", "status": "DONE"})).await;
     door.send("toss-status").await;
@@ -296,9 +312,13 @@ async fn a_payment_can_be_asked_about_by_whoever_needs_it() {
     let door = Door::open().await;
     let tid = "T1234567890123456789";
     assert_eq!(door.send("refresh-kakaopay").await.code(), "payment_not_found");
-    door.payment("kakaopay", json!({"tid": tid, "status": "SUCCESS_PAYMENT", "approved_at": "2026-11-21T12:50:00"})).await;
+    door.payment("kakaopay", json!({"tid": tid, "status": "SUCCESS_PAYMENT", "approved_at": "2026-11-21T12:50:00"}))
+        .await;
     let answer = door.send("refresh-kakaopay").await;
-    assert_eq!((answer.status, &answer.body["status"], &answer.body["method"]), (200, &json!("paid"), &json!("easy_pay")));
+    assert_eq!(
+        (answer.status, &answer.body["status"], &answer.body["method"]),
+        (200, &json!("paid"), &json!("easy_pay"))
+    );
     assert_eq!(door.told(&format!("kakaopay/{tid}")), PAID);
     assert_eq!(door.send("refresh").await.body["status"], "paid");
     assert_eq!(door.send("refresh-unknown").await.status, 404);
@@ -314,7 +334,10 @@ async fn what_has_failed_can_be_found_and_processed_again() {
     door.work().await;
     assert_eq!(door.outcome(), ("failed".to_owned(), "rejected".to_owned()));
     let found = door.send("events").await.body["events"].clone();
-    assert_eq!((&found[0]["id"], &found[0]["verified_by"]), (&json!("portone:msg_1"), &json!("standard-webhooks: 2026-11")));
+    assert_eq!(
+        (&found[0]["id"], &found[0]["verified_by"]),
+        (&json!("portone:msg_1"), &json!("standard-webhooks: 2026-11"))
+    );
     door.sandbox.reset("portone").await;
     door.payment("portone", json!({"id": "pay-portone-1", "status": "PAID"})).await;
     // Long after the signature's time is over: it was judged once, when it came.
@@ -362,7 +385,11 @@ async fn each_night_finds_what_nobody_told() {
     for number in 0..3 {
         let payment = json!({"paymentKey": format!("pay_{number}"), "status": "DONE", "approvedAt": approved});
         door.payment("toss", payment).await;
-        door.payment("portone", json!({"id": format!("pay-{number}"), "status": "PAID", "paidAt": "2026-11-21T03:50:00Z"})).await;
+        door.payment(
+            "portone",
+            json!({"id": format!("pay-{number}"), "status": "PAID", "paidAt": "2026-11-21T03:50:00Z"}),
+        )
+        .await;
         let intent = json!({"id": format!("pi_{number}"), "status": "succeeded", "amount_received": 15_000, "created": 1_795_233_000,
             "latest_charge": {"created": 1_795_233_000, "amount_refunded": 0}});
         door.payment("stripe", intent).await;
@@ -370,7 +397,8 @@ async fn each_night_finds_what_nobody_told() {
     let tid = "T1234567890123456789";
     door.payment("kakaopay", json!({"tid": tid})).await;
     assert_eq!(door.send("refresh-kakaopay").await.body["status"], "ready");
-    door.payment("kakaopay", json!({"tid": tid, "status": "SUCCESS_PAYMENT", "approved_at": "2026-11-21T13:00:00"})).await;
+    door.payment("kakaopay", json!({"tid": tid, "status": "SUCCESS_PAYMENT", "approved_at": "2026-11-21T13:00:00"}))
+        .await;
     door.clock.advance(Duration::from_secs(24 * 60 * 60));
     door.invoke(event("reconcile")).await.unwrap();
     let report = |provider: &str| -> Value {
@@ -410,7 +438,8 @@ async fn thousands_of_webhooks_at_full_speed_lose_nothing_when_everybody_is_kill
     let mut random = Rng::with_seed(webhooks);
     let payments = webhooks / LIFE.len() as u64;
     let mut killed = 0_u32;
-    let mut to_send: Vec<(u64, usize)> = (0..payments).flat_map(|payment| (0..LIFE.len()).map(move |step| (payment, step))).collect();
+    let mut to_send: Vec<(u64, usize)> =
+        (0..payments).flat_map(|payment| (0..LIFE.len()).map(move |step| (payment, step))).collect();
     random.shuffle(&mut to_send);
     let mut reached = vec![0; usize::try_from(payments).unwrap()];
     for (payment, step) in to_send {
@@ -425,7 +454,8 @@ async fn thousands_of_webhooks_at_full_speed_lose_nothing_when_everybody_is_kill
         event["body"] = json!(json!({"eventType": "PAYMENT_STATUS_CHANGED", "data": {"paymentKey": id}}).to_string());
         // The sender comes again until it has heard 200.
         let mut polls = if random.u32(0..4) == 0 { random.u32(1..12) } else { u32::MAX };
-        while !matches!(Killed(Box::pin(door.serve(event.clone())), polls).await, Some(answer) if answer.status == 200) {
+        while !matches!(Killed(Box::pin(door.serve(event.clone())), polls).await, Some(answer) if answer.status == 200)
+        {
             killed += 1;
             polls = u32::MAX;
         }

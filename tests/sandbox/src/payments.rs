@@ -100,7 +100,9 @@ impl Shop {
         };
         let scale = match settings.get("time_scale") {
             None => self.scale,
-            Some(scale) => scale.as_f64().filter(|scale| (0.0..=1.0).contains(scale)).ok_or("`time_scale` is 0 to 1")?,
+            Some(scale) => {
+                scale.as_f64().filter(|scale| (0.0..=1.0).contains(scale)).ok_or("`time_scale` is 0 to 1")?
+            }
         };
         let id = self.manner.id;
         let changed = match settings.get("payment") {

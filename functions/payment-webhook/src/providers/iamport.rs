@@ -115,8 +115,7 @@ impl Iamport {
             return Ok((token.clone(), false));
         }
         let secret = self.0.secret.current().await;
-        let body =
-            json!({"imp_key": secret.imp_key.expose_secret(), "imp_secret": secret.imp_secret.expose_secret()});
+        let body = json!({"imp_key": secret.imp_key.expose_secret(), "imp_secret": secret.imp_secret.expose_secret()});
         let url = endpoint(&self.0.base_url, &["users", "getToken"])?;
         let asked_at = self.0.clock.now();
         let answer = self.0.http.exchange(Outgoing::post_json(url, &body, Replay::Safe)?).await?;

@@ -215,7 +215,10 @@ mod tests {
     #[test]
     fn stripes_units_become_iso_units() {
         let minor = |amount, currency| money(amount, currency).map(|money| money.minor).ok();
-        assert_eq!([minor(1_234, "usd"), minor(15_000, "krw"), minor(1_230, "kwd")], [Some(1_234), Some(15_000), Some(1_230)]);
+        assert_eq!(
+            [minor(1_234, "usd"), minor(15_000, "krw"), minor(1_230, "kwd")],
+            [Some(1_234), Some(15_000), Some(1_230)]
+        );
         assert_eq!([minor(500, "isk"), minor(500, "ugx"), minor(500, "mga")], [Some(5), Some(5), Some(50_000)]);
         assert_eq!(minor(1, "won"), Some(1), "three letters are a currency");
         assert_eq!(minor(1, "₩"), None);

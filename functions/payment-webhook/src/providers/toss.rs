@@ -55,7 +55,8 @@ pub fn read(body: &[u8]) -> Result<Notice, Unreadable> {
     if !matches!(kind.as_str(), "PAYMENT_STATUS_CHANGED" | "CANCEL_STATUS_CHANGED") {
         return Ok(Notice::Ignored("unknown_type"));
     }
-    let query = (text(data, "paymentKey").map(PaymentQuery::Id)).or_else(|| text(data, "orderId").map(PaymentQuery::Order));
+    let query =
+        (text(data, "paymentKey").map(PaymentQuery::Id)).or_else(|| text(data, "orderId").map(PaymentQuery::Order));
     Ok(query.map_or(Notice::Ignored("no_payment"), Notice::Payment))
 }
 
@@ -176,7 +177,9 @@ fn method(name: &str) -> Method {
         "계좌이체" | "TRANSFER" => Method::Transfer,
         "휴대폰" | "MOBILE_PHONE" => Method::Mobile,
         "간편결제" | "EASY_PAY" => Method::EasyPay,
-        "문화상품권" | "도서문화상품권" | "게임문화상품권" | "CULTURE_GIFT_CERTIFICATE" => Method::GiftCard,
+        "문화상품권" | "도서문화상품권" | "게임문화상품권" | "CULTURE_GIFT_CERTIFICATE" => {
+            Method::GiftCard
+        }
         _ => Method::Other,
     }
 }

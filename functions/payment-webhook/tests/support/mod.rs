@@ -177,7 +177,8 @@ impl Door {
         let config = Config::from_env(&env).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::<Steps>::default());
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
-        let lines = subscriber(LevelSwitch::new(config.common.log_level), &[], Box::new(log.clone()), Arc::clone(&shared));
+        let lines =
+            subscriber(LevelSwitch::new(config.common.log_level), &[], Box::new(log.clone()), Arc::clone(&shared));
         let http = HttpClient::new(None).expect("TLS");
         let kernel = Kernel::over(&config.common, http, shared, Arc::clone(&store) as _, None).await?;
         let (bus, queue) = (Arc::default(), Arc::new(Wakes { clock: Arc::clone(&clock), waiting: Mutex::default() }));

@@ -121,9 +121,11 @@ impl Provider for Iamport {
 
 impl Iamport {
     fn list(&self, request: &Request) -> Answer {
-        let number = |name: &str, default: i64| request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number =
+            |name: &str, default: i64| request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let (from, to) = (number("from", 0), number("to", i64::MAX));
-        let in_span = |payment: &&Payment| payment["paid_at"].as_i64().is_some_and(|at| at > 0 && from <= at && at <= to);
+        let in_span =
+            |payment: &&Payment| payment["paid_at"].as_i64().is_some_and(|at| at > 0 && from <= at && at <= to);
         let all: Vec<&Payment> = self.0.payments.values().filter(in_span).collect();
         let (page, limit) = (number("page", 1).max(1), number("limit", 20));
         let skipped = usize::try_from((page - 1) * limit).unwrap_or(usize::MAX);

@@ -21,8 +21,7 @@ pub(crate) struct KakaoPay(Shop);
 impl Default for KakaoPay {
     fn default() -> Self {
         let (body, headers) = (|_: &_, _| None, |_: &str, _, _| Vec::new());
-        let manner =
-            Manner { id: "tid", begun, body, headers, waits: &[], taken: |_| true, again: |_| false };
+        let manner = Manner { id: "tid", begun, body, headers, waits: &[], taken: |_| true, again: |_| false };
         Self(Shop::new(manner))
     }
 }

@@ -61,7 +61,8 @@ fn body(payment: &Payment, _: u64) -> Option<String> {
         "FAILED" => "Failed",
         _ => return None,
     };
-    let data = json!({"paymentId": payment["id"], "transactionId": payment["transactionId"], "storeId": payment["storeId"]});
+    let data =
+        json!({"paymentId": payment["id"], "transactionId": payment["transactionId"], "storeId": payment["storeId"]});
     Some(json!({"type": format!("Transaction.{kind}"), "timestamp": "2026-11-21T03:00:00Z", "data": data}).to_string())
 }
 
@@ -125,11 +126,14 @@ impl Provider for PortOne {
 impl PortOne {
     /// The paid ones in the span of the filter; times are compared as text, so they must be in UTC.
     fn list(&self, request: &Request) -> Answer {
-        let asked: Value = request.query("requestBody").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let (from, until) = (asked["filter"]["from"].as_str().unwrap_or(""), asked["filter"]["until"].as_str().unwrap_or("9"));
+        let asked: Value =
+            request.query("requestBody").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let (from, until) =
+            (asked["filter"]["from"].as_str().unwrap_or(""), asked["filter"]["until"].as_str().unwrap_or("9"));
         let in_span = |payment: &&Payment| payment["paidAt"].as_str().is_some_and(|at| from <= at && at < until);
         let all: Vec<&Payment> = self.0.payments.values().filter(in_span).collect();
-        let (number, size) = (asked["page"]["number"].as_u64().unwrap_or(0), asked["page"]["size"].as_u64().unwrap_or(10));
+        let (number, size) =
+            (asked["page"]["number"].as_u64().unwrap_or(0), asked["page"]["size"].as_u64().unwrap_or(10));
         let skipped = usize::try_from(number * size).unwrap_or(usize::MAX);
         let items: Vec<_> = all.iter().skip(skipped).take(usize::try_from(size).unwrap_or(10)).collect();
         let page = json!({"number": number, "size": size, "totalCount": all.len()});

@@ -50,9 +50,10 @@ fn begun(id: &str) -> Value {
 fn body(payment: &Payment, number: u64) -> Option<String> {
     let refunded = payment["latest_charge"]["amount_refunded"].as_i64().unwrap_or(0) > 0;
     let (kind, object) = match payment["status"].as_str()? {
-        "succeeded" if refunded => {
-            ("charge.refunded", json!({"id": format!("ch_{number}"), "object": "charge", "payment_intent": payment["id"]}))
-        }
+        "succeeded" if refunded => (
+            "charge.refunded",
+            json!({"id": format!("ch_{number}"), "object": "charge", "payment_intent": payment["id"]}),
+        ),
         "succeeded" => ("payment_intent.succeeded", json!(payment)),
         "canceled" => ("payment_intent.canceled", json!(payment)),
         "processing" => ("payment_intent.processing", json!(payment)),
@@ -129,7 +130,8 @@ impl Provider for Stripe {
 
 impl Stripe {
     fn list(&self, request: &Request) -> Answer {
-        let number = |name: &str, default: i64| request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number =
+            |name: &str, default: i64| request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let (from, until) = (number("created[gte]", 0), number("created[lt]", i64::MAX));
         let in_span = |payment: &&Payment| payment["created"].as_i64().is_some_and(|at| from <= at && at < until);
         let all: Vec<&Payment> = self.0.payments.values().filter(in_span).collect();

@@ -114,7 +114,9 @@ async fn payments_are_told_to_whoever_has_the_key() {
     sandbox.control("kakaopay", json!({"payment": {"tid": "T1"}})).await.unwrap();
     let order = |key: &str| {
         let (base, key) = (sandbox.base_url("kakaopay"), format!("authorization: SECRET_KEY {key}\r\n"));
-        async move { send(&base, "POST", "/online/v1/payment/order", &key, r#"{"cid":"TC0ONETIME","tid":"T1"}"#).await.unwrap() }
+        async move {
+            send(&base, "POST", "/online/v1/payment/order", &key, r#"{"cid":"TC0ONETIME","tid":"T1"}"#).await.unwrap()
+        }
     };
     assert_eq!(order("wrong").await.status, 401);
     assert_eq!(order("sandbox-kakaopay-secret-key").await.json()["status"], "READY");
