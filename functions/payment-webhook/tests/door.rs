@@ -160,7 +160,7 @@ async fn what_is_no_notification_is_refused_and_nothing_is_kept() {
 
 #[tokio::test]
 async fn no_bit_of_a_signed_notification_can_change() {
-    let door = Door::open().await;
+    let door = Door::with(&[("LOG_LEVEL", "error")]).await;
     for (name, headers) in [
         ("stripe-succeeded", &["stripe-signature"][..]),
         ("portone-paid", &["webhook-id", "webhook-timestamp", "webhook-signature"]),
