@@ -59,6 +59,8 @@ pub enum Source {
         /// Since it was entered.
         age: Duration,
     },
+    /// Nobody: the operation's default, because no provider answered and nothing was remembered.
+    Default,
 }
 
 impl Source {
@@ -69,13 +71,14 @@ impl Source {
             Self::Cached { .. } => "cached",
             Self::Stale { .. } => "stale",
             Self::Manual { .. } => "manual",
+            Self::Default => "default",
         }
     }
 
-    /// The value of the header `age`; a live answer has none.
+    /// The value of the header `age`; a live answer has none, and neither has one that nobody gave.
     pub fn age(self) -> Option<Duration> {
         match self {
-            Self::Live => None,
+            Self::Live | Self::Default => None,
             Self::Cached { age } | Self::Stale { age } | Self::Manual { age } => Some(age),
         }
     }
@@ -88,9 +91,9 @@ pub struct Answer<Res> {
     pub value: Res,
     /// Where it comes from.
     pub source: Source,
-    /// Who gave it: a provider's name, or `manual`.
+    /// Who gave it: a provider's name, `manual` or `default`.
     pub provider: String,
-    /// When it was true: the start of the provider call, or the entry by hand.
+    /// When it was true: the start of the provider call, or the entry by hand; now, for a default.
     pub as_of: Timestamp,
 }
 
@@ -109,6 +112,10 @@ impl<Res> Answer<Res> {
     fn manual(entry: ManualEntry<Res>, now: Timestamp) -> Self {
         let source = Source::Manual { age: now.since(entry.entered_at) };
         Self { value: entry.value, source, provider: "manual".to_owned(), as_of: entry.entered_at }
+    }
+
+    fn by_default(value: Res, now: Timestamp) -> Self {
+        Self { value, source: Source::Default, provider: "default".to_owned(), as_of: now }
     }
 }
 
@@ -268,6 +275,7 @@ pub struct Integration<Req, Res> {
     ways: Vec<Way<Req, Res>>,
     cache: Option<AnswerCache<Res>>,
     manual: Option<ManualEntries>,
+    default: Option<Res>,
     flights: SingleFlight<Result<Answer<Res>, Arc<CallError>>>,
     clock: SharedClock,
 }
@@ -293,7 +301,7 @@ impl<Req, Res> Integration<Req, Res> {
         clock: SharedClock,
     ) -> Self {
         let flights = SingleFlight::default();
-        Self { name, operation, policy, ways, cache: None, manual: None, flights, clock }
+        Self { name, operation, policy, ways, cache: None, manual: None, default: None, flights, clock }
     }
 
     /// Remembers answers.
@@ -305,6 +313,12 @@ impl<Req, Res> Integration<Req, Res> {
     /// Falls back to answers entered by hand.
     pub fn manual(mut self, manual: ManualEntries) -> Self {
         self.manual = Some(manual);
+        self
+    }
+
+    /// Answers `value` when no provider answers and nothing else stands in. A rejection stays an error.
+    pub fn default_answer(mut self, value: Res) -> Self {
+        self.default = Some(value);
         self
     }
 }
@@ -449,7 +463,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         Some(Answer::manual(entry, self.clock.now()))
     }
 
-    /// The best answer still to be had: stale or entered by hand, whichever is newer.
+    /// The best answer still to be had: stale or entered by hand, whichever is newer; else the operation's default.
     async fn fall_back(
         &self,
         request: &Req,
@@ -466,7 +480,10 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             (Some(stale), Some(manual)) if manual.as_of > stale.filled_from => Ok(manual),
             (Some(stale), _) => Ok(Answer::remembered(stale, Worth::Stale, now)),
             (None, Some(manual)) => Ok(manual),
-            (None, None) => Err(Arc::new(error)),
+            (None, None) => match &self.default {
+                Some(value) => Ok(Answer::by_default(value.clone(), now)),
+                None => Err(Arc::new(error)),
+            },
         }
     }
 
@@ -608,6 +625,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             cache_miss = is("live"),
             cache_stale = is("stale"),
             manual = is("manual"),
+            defaulted = is("default"),
             "answer"
         );
     }

@@ -72,6 +72,11 @@ impl Fields {
         }
     }
 
+    /// The member as it came, for a reading of the caller's own.
+    pub fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
+    }
+
     /// Notes that the field `name` has `issue`; always `None`.
     pub fn note<T>(&mut self, name: impl Into<String>, issue: Issue) -> Option<T> {
         self.issues.push(Detail::field(name, issue));
