@@ -26,6 +26,7 @@ fn functions() -> Vec<Function> {
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("ADDRESS_PROVIDERS", "juso,kakao"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -37,6 +38,11 @@ fn functions() -> Vec<Function> {
             name: "verify",
             routes: routes(&verify::handler::ROUTES),
             variables: asked(|reader| drop(verify::Config::read(reader))),
+        },
+        Function {
+            name: "address",
+            routes: routes(&address::handler::ROUTES),
+            variables: asked(|reader| drop(address::Config::read(reader))),
         },
         Function {
             name: "console",

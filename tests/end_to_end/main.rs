@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test runner reports to its user")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed check")]
 
+mod address;
 mod client;
 mod command;
 mod front_door;
@@ -64,7 +65,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 21] = checks![
+const CHECKS: [Check; 26] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -83,6 +84,11 @@ const CHECKS: [Check; 21] = checks![
     operators::each_call_is_logged_without_a_secret,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
+    address::one_building_is_found_by_road_lot_and_name,
+    address::addresses_outlive_their_providers,
+    address::searches_that_cannot_be_answered_say_what_to_type,
+    address::the_postcode_page_is_served_to_an_allowed_origin_only,
+    address::what_the_postcode_widget_hands_over_is_unified,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
@@ -114,6 +120,9 @@ async fn run(checks: &[Check]) -> usize {
     for setting in [
         format!("VERIFY_CACHE_TTL_SECONDS={}", FRESH.as_secs()),
         format!("VERIFY_BREAKER_OPEN_SECONDS={}", OPEN.as_secs()),
+        format!("ADDRESS_CACHE_TTL_SECONDS={}", FRESH.as_secs()),
+        format!("ADDRESS_BREAKER_OPEN_SECONDS={}", OPEN.as_secs()),
+        "ADDRESS_BACKOFF_BASE_MS=1".to_owned(),
         "VERIFY_BACKOFF_BASE_MS=1".to_owned(),
         "VERIFY_TIMEOUT_MS=5000".to_owned(),
         "NICE_RATE_PER_PERIOD=10".to_owned(),

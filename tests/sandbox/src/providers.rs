@@ -3,6 +3,7 @@
 //! A provider knows its paths, its credentials and its bodies. It knows nothing of counting, delays, broken connections
 //! or the control interface: those are the same for all and live in the server.
 
+pub mod daum;
 pub mod juso;
 pub mod kakao;
 pub mod nice;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Make> {
         || Box::new(nts::Nts),
         || Box::new(juso::Juso),
         || Box::new(kakao::Kakao),
+        || Box::new(daum::Daum),
     ]
 }
 

@@ -115,6 +115,22 @@ async fn kakao_refuses_with_a_status_and_a_kind() {
 }
 
 #[tokio::test]
+async fn daum_is_a_script_for_browsers_and_hands_over_the_same_building() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let reply = get(&sandbox.base_url("daum"), "/mapjsapi/bundle/postcode/prod/postcode.v2.js").await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.header("content-type").unwrap().starts_with("application/javascript"));
+    let text = reply.text();
+    let data = text.split_once("oncomplete(").unwrap().1.split_once("));").unwrap().0;
+    let data: Value = serde_json::from_str(data).unwrap();
+    let row = search(&sandbox, "세종대로 110").await["juso"][0].clone();
+    for (of_daum, of_juso) in [("zonecode", "zipNo"), ("bcode", "admCd"), ("buildingCode", "bdMgtSn"), ("roadname", "rn")] {
+        assert_eq!(data[of_daum], row[of_juso]);
+    }
+    assert_eq!(get(&sandbox.base_url("daum"), "/elsewhere.js").await.status, 404);
+}
+
+#[tokio::test]
 async fn pages_of_both_hold_every_building_once() {
     let sandbox = Sandbox::start().await.unwrap();
     let (mut of_juso, mut of_kakao) = (Vec::new(), Vec::new());
