@@ -16,7 +16,8 @@ async fn search(stage: &Stage, keyword: &str) -> Response {
 }
 
 pub(crate) async fn one_building_is_found_by_road_lot_and_name(stage: &mut Stage) {
-    for keyword in ["세종대로 110", "태평로1가 31", "서울특별시청", "110 Sejong-daero", "<세종대로> OR %110"] {
+    for keyword in ["세종대로 110", "태평로1가 31", "서울특별시청", "110 Sejong-daero", "<세종대로> OR %110"]
+    {
         let answer = search(stage, keyword).await;
         assert_eq!((answer.status, &answer.body["provider"]), (200, &json!("juso")), "{keyword}: {}", answer.text);
         let address = &answer.body["addresses"][0];
@@ -37,7 +38,10 @@ pub(crate) async fn addresses_outlive_their_providers(stage: &mut Stage) {
     let answer = search(stage, "삼일대로 428").await;
     let address = &answer.body["addresses"][0];
     assert_eq!((answer.status, &answer.body["provider"]), (200, &json!("kakao")), "{}", answer.text);
-    assert_eq!((&address["postal_code"], &address["road_address"]), (&json!("03140"), &json!("서울특별시 종로구 삼일대로 428")));
+    assert_eq!(
+        (&address["postal_code"], &address["road_address"]),
+        (&json!("03140"), &json!("서울특별시 종로구 삼일대로 428"))
+    );
 
     stage.client.sandbox("kakao", json!({"mode": "status", "status": 429})).await;
     assert_eq!(search(stage, "샘플아파트").await.status, 503);
@@ -113,7 +117,12 @@ pub(crate) async fn what_the_postcode_widget_hands_over_is_unified(stage: &mut S
     let body: Value = serde_json::from_str(event["body"].as_str().unwrap()).unwrap();
     let answer = stage.client.send("POST", "/v1/addresses/normalize", Some(body.clone())).await;
     let address = &answer.body["address"];
-    assert_eq!((answer.status, &address["road_address"]), (200, &json!("서울특별시 중구 세종대로 110")), "{}", answer.text);
+    assert_eq!(
+        (answer.status, &address["road_address"]),
+        (200, &json!("서울특별시 중구 세종대로 110")),
+        "{}",
+        answer.text
+    );
     assert!(address["coordinates"]["latitude"].is_f64() && address["links"]["map"].is_string(), "{}", answer.text);
     let mut wrong = body;
     wrong["postcode"]["zonecode"] = json!("1");

@@ -314,7 +314,13 @@ mod tests {
     #[test]
     fn the_same_building_is_told_once() {
         let page = AddressPage::of(
-            [building(Some("1"), "a"), building(Some("1"), "b"), building(Some("2"), "a"), building(None, "a"), building(None, "c")],
+            [
+                building(Some("1"), "a"),
+                building(Some("1"), "b"),
+                building(Some("2"), "a"),
+                building(None, "a"),
+                building(None, "c"),
+            ],
             5,
         );
         let roads: Vec<_> = page.addresses.iter().filter_map(|address| address.road_address.as_deref()).collect();
@@ -328,7 +334,8 @@ mod tests {
         assert_eq!(read("서울특별시 중구 세종대로 110-3"), Some((false, 110, 3)));
         assert_eq!(read("서울특별시 중구 세종대로 지하 2"), Some((true, 2, 0)));
         assert_eq!(read("서울특별시 중구 세종대로 지하2"), Some((true, 2, 0)));
-        for text in ["", "110", "세종대로", "세종대로 -1", "세종대로 1-", "세종대로 +1", "세종대로 99999999999"] {
+        for text in ["", "110", "세종대로", "세종대로 -1", "세종대로 1-", "세종대로 +1", "세종대로 99999999999"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }

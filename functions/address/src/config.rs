@@ -184,9 +184,20 @@ mod tests {
 
     #[test]
     fn an_origin_is_written_as_browsers_write_it() {
-        for origin in ["*", "null", "portal.example.org", "https://portal.example.org/", "https://PORTAL.example.org", "https://p.kr:443", "https://p.kr/a"] {
+        for origin in [
+            "*",
+            "null",
+            "portal.example.org",
+            "https://portal.example.org/",
+            "https://PORTAL.example.org",
+            "https://p.kr:443",
+            "https://p.kr/a",
+        ] {
             let env = mock().with("ADDRESS_WIDGET_ORIGINS", origin);
-            assert!(Config::from_env(&env).expect_err("no origin").0[0].contains(&format!("holds `{origin}`")), "{origin}");
+            assert!(
+                Config::from_env(&env).expect_err("no origin").0[0].contains(&format!("holds `{origin}`")),
+                "{origin}"
+            );
         }
     }
 }

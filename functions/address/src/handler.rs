@@ -310,4 +310,3 @@ fn address_in_body(call: &Call) -> Result<(Address, bool), ApiError> {
     let address = (|| Some((Address { detail: detail?, ..address.ok()? }, coordinates?)))();
     fields.finish(address)
 }
-

@@ -21,9 +21,8 @@ const MAX_DIGITS: usize = 10;
 const MAX_BYTES: usize = 8 * 1024;
 
 /// Words of SQL, which the register refuses wherever they stand alone (E0013).
-const REFUSED_WORDS: [&str; 12] = [
-    "or", "select", "insert", "delete", "update", "create", "drop", "exec", "union", "fetch", "declare", "truncate",
-];
+const REFUSED_WORDS: [&str; 12] =
+    ["or", "select", "insert", "delete", "update", "create", "drop", "exec", "union", "fetch", "declare", "truncate"];
 
 /// Why a search cannot be answered, whoever finds out: we or the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,14 +140,16 @@ impl Keyword {
 }
 
 fn plain(text: &str) -> String {
-    let folded: String = text
-        .chars()
-        .map(|c| match c {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(' '),
-            _ => c,
-        })
-        .map(|c| if c.is_control() || matches!(c, '%' | '=' | '>' | '<' | '[' | ']' | ',' | '(' | ')') { ' ' } else { c })
-        .collect();
+    let folded: String =
+        text.chars()
+            .map(|c| match c {
+                '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(' '),
+                _ => c,
+            })
+            .map(|c| {
+                if c.is_control() || matches!(c, '%' | '=' | '>' | '<' | '[' | ']' | ',' | '(' | ')') { ' ' } else { c }
+            })
+            .collect();
     ComposingNormalizerBorrowed::new_nfc().normalize(&folded.to_lowercase()).into_owned()
 }
 
@@ -238,7 +239,9 @@ mod tests {
 
     #[test]
     fn what_the_register_forbids_is_left_out() {
-        for given in ["세종대로 %110", "<세종대로>=[110]", "세종대로 110 OR", "select 세종대로 110", "'Union' 세종대로 110"] {
+        for given in
+            ["세종대로 %110", "<세종대로>=[110]", "세종대로 110 OR", "select 세종대로 110", "'Union' 세종대로 110"]
+        {
             assert_eq!(parsed(given).as_deref(), Ok("세종대로 110"), "{given}");
         }
         assert_eq!(parsed("union-ro 3").as_deref(), Ok("union-ro 3"), "part of a name is not the word");

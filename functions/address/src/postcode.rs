@@ -97,7 +97,8 @@ pub fn read(members: &Map<String, Value>) -> Result<Address, Vec<(&'static str, 
     if road_code.as_deref().is_some_and(|code| digits(code).is_none()) {
         from.note("roadnameCode", BAD_FORMAT);
     }
-    let road_code = sigungu_code.as_ref().zip(road_code).and_then(|(sigungu, road)| code(&format!("{sigungu}{road}"), 12));
+    let road_code =
+        sigungu_code.as_ref().zip(road_code).and_then(|(sigungu, road)| code(&format!("{sigungu}{road}"), 12));
     let building = from.code("buildingCode", 25);
 
     // One lot with several roads, or the other way round: what the person did not choose is only a guess of Daum's.
@@ -143,7 +144,11 @@ pub fn read(members: &Map<String, Value>) -> Result<Address, Vec<(&'static str, 
         postal_code,
         extra: extra(dong.as_deref(), building_name.as_deref().filter(|_| apartment == Some(true))),
         building_number: road_address.as_deref().and_then(BuildingNumber::at_end_of),
-        match_quality: Some(if chose_lot || road_address.is_none() { MatchQuality::Lot } else { MatchQuality::Building }),
+        match_quality: Some(if chose_lot || road_address.is_none() {
+            MatchQuality::Lot
+        } else {
+            MatchQuality::Building
+        }),
         road_address,
         lot_address,
         building_name,
@@ -196,7 +201,10 @@ mod tests {
             (json!({"apartment": "maybe"}), "apartment"),
             (json!({"roadAddress": "가".repeat(201)}), "roadAddress"),
             (json!({"sido": "서울\u{0}"}), "sido"),
-            (json!({"roadAddress": "", "autoRoadAddress": "", "jibunAddress": "", "autoJibunAddress": ""}), "roadAddress"),
+            (
+                json!({"roadAddress": "", "autoRoadAddress": "", "jibunAddress": "", "autoJibunAddress": ""}),
+                "roadAddress",
+            ),
         ] {
             assert_eq!(read_with(changes.clone()), Err(vec![named]), "{changes}");
         }
@@ -214,9 +222,13 @@ mod tests {
 
     #[test]
     fn a_village_has_its_town_and_a_longer_road_code_is_left_out() {
-        let address = read_with(json!({"bname": "청평리", "bname1": "청평면", "bname2": "청평리", "roadnameCode": "20050099"}));
+        let address =
+            read_with(json!({"bname": "청평리", "bname1": "청평면", "bname2": "청평리", "roadnameCode": "20050099"}));
         let address = address.unwrap();
-        assert_eq!((address.region.eupmyeondong.as_deref(), address.region.ri.as_deref()), (Some("청평면"), Some("청평리")));
+        assert_eq!(
+            (address.region.eupmyeondong.as_deref(), address.region.ri.as_deref()),
+            (Some("청평면"), Some("청평리"))
+        );
         assert_eq!((address.codes.road, address.extra), (None, None));
         assert!(read_with(json!({"aMemberOfTomorrow": [1, 2]})).is_ok());
     }

@@ -24,12 +24,8 @@ pub fn to_wgs84(easting: f64, northing: f64) -> Option<Point> {
     let radius = SCALE * SEMI_MAJOR / (1.0 + n) * (1.0 + n2 / 4.0 + n4 / 64.0);
 
     // On the central meridian the northing is a series in the latitude.
-    let meridian = [
-        -3.0 / 2.0 * n + 9.0 / 16.0 * n3,
-        15.0 / 16.0 * n2 - 15.0 / 32.0 * n4,
-        -35.0 / 48.0 * n3,
-        315.0 / 512.0 * n4,
-    ];
+    let meridian =
+        [-3.0 / 2.0 * n + 9.0 / 16.0 * n3, 15.0 / 16.0 * n2 - 15.0 / 32.0 * n4, -35.0 / 48.0 * n3, 315.0 / 512.0 * n4];
     let inverse = [
         n / 2.0 - 2.0 / 3.0 * n2 + 37.0 / 96.0 * n3 - n4 / 360.0,
         n2 / 48.0 + n3 / 15.0 - 437.0 / 1_440.0 * n4,

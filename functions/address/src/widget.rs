@@ -48,7 +48,13 @@ const SENTENCES: [(&str, Sentence); 18] = [
         "failed",
         sentence("연결하지 못했습니다. 잠시 후 다시 시도해 주세요.", "There is no connection. Please try again later."),
     ),
-    ("sent", sentence("주소를 전달했습니다. 이 창을 닫아도 됩니다.", "The address was handed over. You may close this window.")),
+    (
+        "sent",
+        sentence(
+            "주소를 전달했습니다. 이 창을 닫아도 됩니다.",
+            "The address was handed over. You may close this window.",
+        ),
+    ),
 ];
 
 /// The page for `origin`, with Daum's script from `daum`.
@@ -122,8 +128,7 @@ mod tests {
     fn every_place_on_the_page_has_a_sentence_and_every_sentence_a_place() {
         let places: BTreeSet<&str> =
             PAGE.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(place, _)| place).collect();
-        let filled: BTreeSet<&str> =
-            SENTENCES.iter().map(|(place, _)| *place).chain(["origin", "postcode"]).collect();
+        let filled: BTreeSet<&str> = SENTENCES.iter().map(|(place, _)| *place).chain(["origin", "postcode"]).collect();
         assert_eq!(places, filled);
     }
 

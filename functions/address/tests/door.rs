@@ -85,10 +85,17 @@ async fn what_juso_forbids_never_reaches_it() {
 async fn pages_are_numbered_and_counted() {
     let door = Door::open().await;
     let answer = door.send("search-pages").await;
-    let roads: Vec<_> =
-        answer.body["addresses"].as_array().unwrap().iter().map(|address| address["building_number"]["main"].clone()).collect();
+    let roads: Vec<_> = answer.body["addresses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|address| address["building_number"]["main"].clone())
+        .collect();
     assert_eq!(json!(roads), json!([6, 7, 8, 9, 10]));
-    assert_eq!((&answer.body["total"], &answer.body["page"], &answer.body["size"]), (&json!(250), &json!(2), &json!(5)));
+    assert_eq!(
+        (&answer.body["total"], &answer.body["page"], &answer.body["size"]),
+        (&json!(250), &json!(2), &json!(5))
+    );
 }
 
 #[tokio::test]
@@ -111,7 +118,12 @@ async fn coordinates_cost_a_second_call_and_come_only_when_asked_for() {
     assert_eq!(door.calls("juso").await, 1);
     let answer = door.send("search-coordinates").await;
     let address = &answer.body["addresses"][0];
-    assert_eq!(address["coordinates"], json!({"latitude": 37.566_499_3, "longitude": 126.977_998_1}), "{}", answer.text);
+    assert_eq!(
+        address["coordinates"],
+        json!({"latitude": 37.566_499_3, "longitude": 126.977_998_1}),
+        "{}",
+        answer.text
+    );
     let map = address["links"]["map"].as_str().unwrap();
     assert!(map.starts_with("https://map.kakao.com/link/map/%EC%84%9C") && map.ends_with(",37.5664993,126.9779981"));
     assert_eq!(door.calls("juso").await, 2);
@@ -143,7 +155,10 @@ async fn when_juso_is_down_kakao_answers_in_the_same_form() {
         assert_eq!(address["extra"], "(태평로1가, 서울특별시청)");
         assert_eq!(address["coordinates"], json!({"latitude": 37.566_499_3, "longitude": 126.977_998_1}));
         let quality = if name == "search-road" { "building" } else { "lot" };
-        assert_eq!((&address["match_quality"], &address["codes"]["administrative_dong"]), (&json!(quality), &json!("1114055000")));
+        assert_eq!(
+            (&address["match_quality"], &address["codes"]["administrative_dong"]),
+            (&json!(quality), &json!("1114055000"))
+        );
     }
     assert_eq!(door.items("cache#addresses#"), 0, "a stand-in's answer does not keep Juso from being asked again");
 }
@@ -154,7 +169,8 @@ async fn a_town_and_a_village_mean_the_same_to_both() {
     let of_juso = door.search("query=%EC%83%98%ED%94%8C%EB%A6%AC%EA%B8%B8").await.body["addresses"][0].clone();
     door.sandbox.set_mode("juso", Mode::down()).await;
     door.clock.advance(HOUR * 25);
-    let of_kakao = door.search("query=%EC%83%98%ED%94%8C%EB%A6%AC%EA%B8%B8&page=1&size=9").await.body["addresses"][0].clone();
+    let of_kakao =
+        door.search("query=%EC%83%98%ED%94%8C%EB%A6%AC%EA%B8%B8&page=1&size=9").await.body["addresses"][0].clone();
     for member in ["postal_code", "road_address", "lot_address", "region", "building_number"] {
         assert_eq!(of_juso[member], of_kakao[member], "{member}");
     }
@@ -221,7 +237,10 @@ async fn a_search_nobody_could_answer_is_refused_with_advice_and_costs_no_call()
         let answer = door.send(name).await;
         assert_eq!((answer.status, answer.code()), (400, "invalid_request"), "{name}");
         assert_eq!(answer.issues(), [("query".to_owned(), issue.to_owned())], "{name}");
-        assert!(answer.body["error"]["details"][0]["message"].as_str().is_some_and(|text| text.contains(advice)), "{name}");
+        assert!(
+            answer.body["error"]["details"][0]["message"].as_str().is_some_and(|text| text.contains(advice)),
+            "{name}"
+        );
         assert!(answer.text.len() < 1_000, "{name}: what was sent is not sent back");
     }
     let answer = door.send("search-mistakes").await;
@@ -396,7 +415,9 @@ async fn the_page_is_made_for_one_allowed_origin() {
         let refused = door.send(name).await;
         let named: Vec<_> = refused.issues().into_iter().map(|(field, _)| field).collect();
         assert_eq!(named, fields, "{name}");
-        assert!(matches!(refused.status, 400 | 403) && !refused.text.contains("evil") && !refused.text.contains("alert"));
+        assert!(
+            matches!(refused.status, 400 | 403) && !refused.text.contains("evil") && !refused.text.contains("alert")
+        );
         assert_eq!(refused.header("content-type"), Some("application/json; charset=utf-8"));
     }
 }
@@ -459,7 +480,10 @@ async fn the_mock_answers_by_its_table() {
     let mut failing = event("search-road");
     failing["rawQueryString"] = json!("query=%EC%9E%A5%EC%95%A0%EB%A1%9C");
     assert_eq!(door.serve(failing).await.status, 503);
-    assert_eq!(door.search("query=%EC%A2%85%EB%A1%9C&page=2&size=2").await.body["addresses"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        door.search("query=%EC%A2%85%EB%A1%9C&page=2&size=2").await.body["addresses"].as_array().map(Vec::len),
+        Some(1)
+    );
     assert_eq!(door.calls("juso").await, 0);
 }
 

@@ -31,6 +31,7 @@ enum Action {
     Panic,
     Limited,
     Stale,
+    Page,
 }
 
 const ROUTES: [Route<Action>; 6] = [
@@ -43,6 +44,7 @@ const ROUTES: [Route<Action>; 6] = [
 ];
 
 const STALE: [Route<Action>; 1] = [route("GET", "/v1/stale", Access::Public, Action::Stale)];
+const PAGE: [Route<Action>; 1] = [route("GET", "/v1/page", Access::Public, Action::Page)];
 
 const fn route(method: &'static str, path: &'static str, access: Access, action: Action) -> Route<Action> {
     Route { method, path, access, action }
@@ -80,6 +82,7 @@ async fn handle(action: Action, call: Call) -> Result<Reply, ApiError> {
             let answer = Answer { value: 1, source, provider: "nice".to_owned(), as_of: Timestamp::default() };
             Ok(Reply::json(200, &answer.value)?.provenance(&answer))
         }
+        Action::Page => Reply::page("text/html; charset=utf-8", call.header("x-policy").unwrap_or_default(), "<p>가"),
     }
 }
 
@@ -485,6 +488,20 @@ mod headers {
 
 mod responses {
     use super::*;
+
+    #[tokio::test]
+    async fn a_page_has_its_own_type_and_the_policy_of_its_maker() {
+        let page = with(event("GET", "/v1/page"), "headers", json!({"x-policy": "default-src 'none'"}));
+        let response = edge().await.serve(&PAGE, serde_json::from_value(page).unwrap(), 0, handle).await;
+        let header = |name: &str| response.headers.get(name).map(String::as_str);
+        assert_eq!((response.status_code, response.body.as_str()), (200, "<p>가"));
+        assert_eq!(header("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(header("content-security-policy"), Some("default-src 'none'"));
+        assert_eq!(
+            (header("referrer-policy"), header("x-content-type-options")),
+            (Some("no-referrer"), Some("nosniff"))
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_panics_is_a_500_that_says_nothing() {

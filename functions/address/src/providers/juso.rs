@@ -381,7 +381,8 @@ mod tests {
     }
 
     fn coded(code: &str) -> Result<Reading<Row>, ProviderError> {
-        let body = json!({"results": {"common": {"errorCode": code, "errorMessage": "…", "totalCount": "0"}, "juso": null}});
+        let body =
+            json!({"results": {"common": {"errorCode": code, "errorMessage": "…", "totalCount": "0"}, "juso": null}});
         read(&answer(200, body.to_string().as_bytes()))
     }
 

@@ -164,10 +164,12 @@ impl Document {
         let lot_address = lot.map(|lot| lot.address_name.clone());
         let lot_address = lot_address.or_else(|| road.is_none().then(|| self.address_name.clone()));
         let legal_dong = lot.and_then(|lot| code(&lot.b_code, 10));
-        let parts = lot
-            .map(|lot| (&lot.region_1depth_name, &lot.region_2depth_name, &lot.region_3depth_name))
-            .or_else(|| road.map(|road| (&road.region_1depth_name, &road.region_2depth_name, &road.region_3depth_name)));
-        let (sido, sigungu, third) = parts.map_or((None, None, None), |(one, two, three)| (filled(one), filled(two), filled(three)));
+        let parts =
+            lot.map(|lot| (&lot.region_1depth_name, &lot.region_2depth_name, &lot.region_3depth_name)).or_else(|| {
+                road.map(|road| (&road.region_1depth_name, &road.region_2depth_name, &road.region_3depth_name))
+            });
+        let (sido, sigungu, third) =
+            parts.map_or((None, None, None), |(one, two, three)| (filled(one), filled(two), filled(three)));
         // A town and the village in it come in one.
         let (eupmyeondong, ri) = match third.as_deref().and_then(|name| name.split_once(' ')) {
             Some((town, village)) => (Some(town.to_owned()), Some(village.to_owned())),
@@ -237,7 +239,10 @@ impl Provider<Site, Located> for Kakao {
         let Envelope { documents, .. } = self.ask(&site.road_address, 1, 1).await?;
         // A street or district of a similar name is not where the building is.
         let found = documents.iter().find(|document| {
-            document.road_address.as_ref().is_some_and(|road| sido::written_out(&road.address_name) == site.road_address)
+            document
+                .road_address
+                .as_ref()
+                .is_some_and(|road| sido::written_out(&road.address_name) == site.road_address)
         });
         Ok(Located { point: found.and_then(Document::point) })
     }
@@ -281,7 +286,10 @@ mod tests {
     #[test]
     fn statuses_mean_what_kakao_means_by_them() {
         let error = |status| read(&answer(status, r#"{"errorType":"X","message":"…"}"#)).unwrap_err();
-        assert_eq!([400, 401, 403, 500].map(|status| error(status).label()), ["malformed", "unauthorized", "unauthorized", "unavailable"]);
+        assert_eq!(
+            [400, 401, 403, 500].map(|status| error(status).label()),
+            ["malformed", "unauthorized", "unauthorized", "unavailable"]
+        );
         assert!(matches!(error(429), ProviderError::Throttled { retry_after: Some(QUOTA_BLOCK) }));
         assert_eq!(read(&answer(200, "{}")).unwrap_err().label(), "malformed");
     }

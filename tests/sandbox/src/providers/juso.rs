@@ -31,9 +31,8 @@ const REFUSE: &str = "refuse";
 const DEFAULT_CODE: &str = "E0001";
 const MAX_DEPTH: usize = 9_000;
 const PROVINCES: [&str; 6] = ["서울특별시", "서울", "경기도", "경기", "강원특별자치도", "강원"];
-const WORDS: [&str; 12] = [
-    "OR", "SELECT", "INSERT", "DELETE", "UPDATE", "CREATE", "DROP", "EXEC", "UNION", "FETCH", "DECLARE", "TRUNCATE",
-];
+const WORDS: [&str; 12] =
+    ["OR", "SELECT", "INSERT", "DELETE", "UPDATE", "CREATE", "DROP", "EXEC", "UNION", "FETCH", "DECLARE", "TRUNCATE"];
 
 /// The fake; it remembers nothing, because the register is the same for all.
 #[derive(Debug)]

@@ -97,7 +97,8 @@ fn document(building: &Building, query: &str) -> Value {
     let sido = building.sido[1];
     let (x, y) = (building.wgs84.0.to_string(), building.wgs84.1.to_string());
     let by_road = query.contains(building.road);
-    let third = if building.ri.is_empty() { building.dong.to_owned() } else { format!("{} {}", building.dong, building.ri) };
+    let third =
+        if building.ri.is_empty() { building.dong.to_owned() } else { format!("{} {}", building.dong, building.ri) };
     let sub = |number: u32| if number == 0 { String::new() } else { number.to_string() };
     json!({
         "address_name": if by_road { building.road_address(sido) } else { building.lot_address(sido) },

@@ -42,7 +42,10 @@ async fn one_building_is_found_by_road_lot_and_name_in_both() {
         let answer = kakao(&sandbox, REST_API_KEY, &[("query", keyword)]).await.json();
         assert_eq!(answer["meta"], json!({"total_count": 1, "pageable_count": 1, "is_end": true}), "{keyword}");
         let document = &answer["documents"][0];
-        assert_eq!((&document["road_address"]["zone_no"], &document["address"]["b_code"]), (&row["zipNo"], &row["admCd"]));
+        assert_eq!(
+            (&document["road_address"]["zone_no"], &document["address"]["b_code"]),
+            (&row["zipNo"], &row["admCd"])
+        );
         assert_eq!(document["road_address"]["address_name"], "서울 중구 세종대로 110");
     }
     let english = [("keyword", "110 Sejong-daero")];
@@ -124,7 +127,9 @@ async fn daum_is_a_script_for_browsers_and_hands_over_the_same_building() {
     let data = text.split_once("oncomplete(").unwrap().1.split_once("));").unwrap().0;
     let data: Value = serde_json::from_str(data).unwrap();
     let row = search(&sandbox, "세종대로 110").await["juso"][0].clone();
-    for (of_daum, of_juso) in [("zonecode", "zipNo"), ("bcode", "admCd"), ("buildingCode", "bdMgtSn"), ("roadname", "rn")] {
+    for (of_daum, of_juso) in
+        [("zonecode", "zipNo"), ("bcode", "admCd"), ("buildingCode", "bdMgtSn"), ("roadname", "rn")]
+    {
         assert_eq!(data[of_daum], row[of_juso]);
     }
     assert_eq!(get(&sandbox.base_url("daum"), "/elsewhere.js").await.status, 404);
@@ -140,7 +145,8 @@ async fn pages_of_both_hold_every_building_once() {
         let results = juso(&sandbox, "/addrlink/addrLinkApi.do", SEARCH_KEY, &pairs).await;
         assert_eq!(results["common"]["totalCount"], "250");
         of_juso.extend(results["juso"].as_array().unwrap().iter().map(|row| row["buldMnnm"].clone()));
-        let answer = kakao(&sandbox, REST_API_KEY, &[("query", "가나다로"), ("page", &page), ("size", "30")]).await.json();
+        let answer =
+            kakao(&sandbox, REST_API_KEY, &[("query", "가나다로"), ("page", &page), ("size", "30")]).await.json();
         let documents = answer["documents"].as_array().unwrap();
         of_kakao.extend(documents.iter().map(|document| document["road_address"]["main_building_no"].clone()));
     }
