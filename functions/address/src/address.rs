@@ -22,6 +22,33 @@ impl Point {
         let rounded = |degrees: f64| (degrees * 1e7).round() / 1e7;
         near.then(|| Self { latitude: rounded(latitude), longitude: rounded(longitude) })
     }
+
+    /// The same to a metre: who asks for the address of a place does not know it any better.
+    pub fn to_a_metre(self) -> Self {
+        let rounded = |degrees: f64| (degrees * 1e5).round() / 1e5;
+        Self { latitude: rounded(self.latitude), longitude: rounded(self.longitude) }
+    }
+}
+
+/// Asks for the address there.
+impl Request for Point {
+    /// To a kilometre: where exactly somebody stood is personal.
+    fn readable(&self) -> String {
+        format!("address at {:.2} {:.2}", self.latitude, self.longitude)
+    }
+}
+
+/// The answer to [`Point`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddressThere {
+    /// The address; `None` when there is none.
+    pub address: Option<Address>,
+}
+
+impl Response for AddressThere {
+    fn is_known(&self) -> bool {
+        self.address.is_some()
+    }
 }
 
 /// How exactly an address was met.

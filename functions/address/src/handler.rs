@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 use ieum::api::{Call, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
 use ieum::error::{
-    ApiError, BAD_FORMAT, Detail, FORBIDDEN, INVALID_REQUEST, Issue, Language, MISSING, PROVIDER_UNAVAILABLE, issue,
+    ApiError, BAD_FORMAT, Code, Detail, FORBIDDEN, INVALID_REQUEST, Issue, Language, MISSING, PROVIDER_UNAVAILABLE,
+    code, issue,
 };
 use ieum::integration::{Answer, Source};
 use ieum::runtime::HttpFunction;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::address::{Address, AddressPage, AddressQuery, Links};
+use crate::address::{Address, AddressPage, AddressQuery, Links, Point};
 use crate::config::{Config, WidgetConfig};
 use crate::keyword::{Keyword, Refusal};
 use crate::postcode;
@@ -34,6 +35,15 @@ const MAX_LOCATED: u32 = 10;
 /// The longest floor and room, in characters.
 const MAX_DETAIL: usize = 100;
 
+/// No provider knows an address at the place.
+const ADDRESS_NOT_FOUND: Code =
+    code("address_not_found", 404, "해당 위치의 주소를 찾을 수 없습니다.", "No address is known at this place.");
+
+const OUTSIDE_KOREA: Issue = issue(
+    "outside_korea",
+    "국내 위치가 아닙니다. 위도와 경도를 확인해 주세요.",
+    "This is not in Korea. Please check latitude and longitude.",
+);
 const TOO_MANY_TO_LOCATE: Issue = issue(
     "too_many_to_locate",
     "좌표는 한 번에 10건까지 확인할 수 있습니다.",
@@ -66,6 +76,8 @@ const NO_COORDINATES: Issue = issue(
 pub enum Action {
     /// Addresses by keyword.
     Search,
+    /// The address of a place.
+    At,
     /// The widget's answer in our form.
     Normalize,
     /// The page.
@@ -79,8 +91,9 @@ pub enum Action {
 const READ: Access = Access::Scope("address:read");
 
 /// The routes of `address`, as in `template.yaml`. The page is public because it holds nothing: its search needs a token.
-pub const ROUTES: [Route<Action>; 5] = [
+pub const ROUTES: [Route<Action>; 6] = [
     Route { method: "GET", path: "/v1/addresses", access: READ, action: Action::Search },
+    Route { method: "GET", path: "/v1/addresses/at", access: READ, action: Action::At },
     Route { method: "POST", path: "/v1/addresses/normalize", access: READ, action: Action::Normalize },
     Route { method: "GET", path: "/v1/addresses/widget", access: Access::Public, action: Action::Widget },
     Route { method: "GET", path: "/v1/addresses/widget.js", access: Access::Public, action: Action::Script },
@@ -126,6 +139,7 @@ impl HttpFunction for Handler {
     async fn serve(&self, event: HttpEvent, deadline_ms: u64) -> HttpResponse {
         let handle = async |action, call: Call| match action {
             Action::Search => self.search(&call).await,
+            Action::At => self.at(&call).await,
             Action::Normalize => self.normalize(&call).await,
             Action::Widget => self.widget(&call),
             Action::Script => widget::script(),
@@ -179,6 +193,20 @@ impl Handler {
             "size": query.size,
             "detail": detail,
             "notices": notices,
+            "provider": answer.provider,
+            "source": answer.source.label(),
+            "stale": is_stale(&answer),
+            "as_of": answer.as_of.rfc3339(),
+        });
+        Ok(Reply::json(200, &body)?.provenance(&answer))
+    }
+
+    async fn at(&self, call: &Call) -> Result<Reply, ApiError> {
+        let point = point_in_query(call)?;
+        let answer = self.operations.at.call(&point, call.deadline).await.map_err(|error| ApiError::from(&error))?;
+        let Some(address) = &answer.value.address else { return Err(ApiError::new(ADDRESS_NOT_FOUND)) };
+        let body = json!({
+            "address": AddressBody::of(address),
             "provider": answer.provider,
             "source": answer.source.label(),
             "stale": is_stale(&answer),
@@ -256,10 +284,9 @@ struct Search {
 fn search_in_query(call: &Call) -> Result<Search, ApiError> {
     let mut fields = call.query()?;
     let text = fields.take("query");
-    let keyword = Keyword::parse(text.as_ref().and_then(Value::as_str).unwrap_or_default()).or_else(|refusal| {
+    let keyword = Keyword::parse(text.as_ref().and_then(Value::as_str).unwrap_or_default()).map_err(|refusal| {
         let (field, issue) = refusal.advice();
         fields.note::<()>(field, issue);
-        Err(())
     });
     let page = fields.number("page", 1, 1, MAX_DEPTH);
     let size = fields.number("size", 10, 1, MAX_PAGE_SIZE);
@@ -282,6 +309,18 @@ fn search_in_query(call: &Call) -> Result<Search, ApiError> {
         Some(Search { query, detail, coordinates: coordinates? })
     })();
     fields.finish(search)
+}
+
+fn point_in_query(call: &Call) -> Result<Point, ApiError> {
+    let mut fields = call.query()?;
+    let mut degrees = |name| {
+        let text = fields.text(name, 20)?;
+        text.parse::<f64>().ok().filter(|degrees| degrees.is_finite()).or_else(|| fields.note(name, BAD_FORMAT))
+    };
+    let point = degrees("lat").zip(degrees("lon")).and_then(|(latitude, longitude)| {
+        Point::new(latitude, longitude).or_else(|| fields.note("lat", OUTSIDE_KOREA))
+    });
+    fields.finish(point.map(Point::to_a_metre))
 }
 
 fn address_in_body(call: &Call) -> Result<(Address, bool), ApiError> {

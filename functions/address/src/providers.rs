@@ -10,7 +10,7 @@ use ieum::provider::Provider;
 use ieum::secrets::SecretError;
 use ieum::start::Kernel;
 
-use crate::address::{AddressPage, AddressQuery, Located, Site};
+use crate::address::{AddressPage, AddressQuery, AddressThere, Located, Point, Site};
 use crate::config::{Config, Fallback, ProviderName};
 
 pub mod juso;
@@ -28,9 +28,11 @@ pub struct Operations {
     pub search: Integration<AddressQuery, AddressPage>,
     /// The place of one building.
     pub locate: Integration<Site, Located>,
+    /// The address of a place; nobody but Kakao and the mock can tell.
+    pub at: Integration<Point, AddressThere>,
 }
 
-/// A provider's client, behind the one gate that both its operations pass.
+/// A provider's client, behind the one gate that all its operations pass.
 #[derive(Clone)]
 enum Client {
     Juso(Juso, Arc<Gate>),
@@ -38,7 +40,7 @@ enum Client {
     Mock(Mock, Arc<Gate>),
 }
 
-/// Each provider can do both.
+/// What each provider can do; `None` is "not that".
 impl Client {
     fn search(&self) -> Way<AddressQuery, AddressPage> {
         match self {
@@ -53,6 +55,14 @@ impl Client {
             Self::Juso(juso, gate) => way(juso, gate),
             Self::Kakao(kakao, gate) => way(kakao, gate),
             Self::Mock(mock, gate) => way(mock, gate),
+        }
+    }
+
+    fn at(&self) -> Option<Way<Point, AddressThere>> {
+        match self {
+            Self::Juso(..) => None,
+            Self::Kakao(kakao, gate) => Some(way(kakao, gate)),
+            Self::Mock(mock, gate) => Some(way(mock, gate)),
         }
     }
 }
@@ -74,11 +84,13 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
         .cache(kernel.cache("addresses", config.cache));
     let locate = operation(kernel, config, "locate", clients.iter().map(Client::locate).collect())
         .cache(kernel.cache("sites", config.cache));
+    let at = operation(kernel, config, "at", clients.iter().filter_map(Client::at).collect())
+        .cache(kernel.cache("places", config.cache));
     let search = match config.fallback {
         Fallback::Error => search,
         Fallback::Empty => search.default_answer(AddressPage::default()),
     };
-    Ok(Operations { search, locate })
+    Ok(Operations { search, locate, at })
 }
 
 fn operation<Req, Res>(

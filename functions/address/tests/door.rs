@@ -347,6 +347,39 @@ async fn kakao_is_not_asked_for_pages_it_does_not_have() {
 }
 
 #[tokio::test]
+async fn a_place_has_an_address_which_kakao_knows() {
+    let door = Door::open().await;
+    let answer = door.send("at").await;
+    assert_eq!((answer.outcome(), &answer.body["provider"]), ((200, Some("live")), &json!("kakao")), "{}", answer.text);
+    let address = &answer.body["address"];
+    assert_eq!(
+        (&address["road_address"], &address["postal_code"]),
+        (&json!("서울특별시 중구 세종대로 110"), &json!("04524"))
+    );
+    assert_eq!((&address["match_quality"], address.get("coordinates")), (&json!("building"), None));
+    assert_eq!(door.send("at").await.outcome(), (200, Some("cached")));
+    let nowhere = door.send("at-sea").await;
+    assert_eq!((nowhere.status, nowhere.code()), (404, "address_not_found"));
+    for (name, issues) in [
+        ("at-mistakes", vec![("lat", "bad_format"), ("zoom", "unknown_field")]),
+        ("at-abroad", vec![("lat", "outside_korea")]),
+    ] {
+        let named: Vec<_> = issues.into_iter().map(|(field, issue)| (field.to_owned(), issue.to_owned())).collect();
+        assert_eq!(door.send(name).await.issues(), named, "{name}");
+    }
+    assert_eq!((door.calls("juso").await, door.calls("kakao").await), (0, 2));
+    let words: Vec<String> = door.requests("cache#places#");
+    assert_eq!(words, ["address at 37.57 126.98"], "where exactly somebody stood is not written down");
+}
+
+#[tokio::test]
+async fn without_kakao_nobody_knows_the_address_of_a_place() {
+    let door = Door::with(Settings { providers: "juso", ..Settings::default() }).await;
+    let answer = door.send("at").await;
+    assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"));
+}
+
+#[tokio::test]
 async fn what_the_widget_hands_over_is_checked_unified_and_located() {
     let door = Door::open().await;
     let answer = door.send("normalize").await;

@@ -93,6 +93,12 @@ pub(crate) fn at(road_code: &str, number: (u32, u32)) -> Option<&'static Buildin
     search("").into_iter().find(|building| building.codes[2] == road_code && building.number == number)
 }
 
+/// The building at this place, to about thirty metres; longitude first.
+pub(crate) fn near(x: f64, y: f64) -> Option<&'static Building> {
+    let close = |one: f64, other: f64| (one - other).abs() < 0.000_3;
+    search("").into_iter().find(|building| close(building.wgs84.0, x) && close(building.wgs84.1, y))
+}
+
 fn dashed((main, sub): (u32, u32)) -> String {
     if sub == 0 { main.to_string() } else { format!("{main}-{sub}") }
 }

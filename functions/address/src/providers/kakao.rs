@@ -1,7 +1,7 @@
 //! Kakao Local: address search with coordinates. It knows less of the administration than the register and is kinder to
 //! what people type.
 //!
-//! Source: <https://developers.kakao.com/docs/latest/ko/local/dev-guide#address-coord>; 100,000 calls a day. Traps handled
+//! Source: <https://developers.kakao.com/docs/latest/ko/local/dev-guide>; 100,000 calls a day. Traps handled
 //! here, each with a test:
 //!
 //! - 429 means that the day's quota is gone: asking again is of no use for a long while;
@@ -21,7 +21,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::address::{
-    Address, AddressPage, AddressQuery, BuildingNumber, Codes, Located, MatchQuality, Point, Region, Site, code,
+    Address, AddressPage, AddressQuery, AddressThere, BuildingNumber, Codes, Located, MatchQuality, Point, Region,
+    Site, code,
 };
 use crate::postcode::extra;
 use crate::sido;
@@ -64,11 +65,16 @@ struct Meta {
     total_count: u64,
 }
 
+/// A row; the address of a place comes without the first four.
 #[derive(Debug, Deserialize)]
 struct Document {
+    #[serde(default)]
     address_name: String,
+    #[serde(default)]
     address_type: String,
+    #[serde(default)]
     x: String,
+    #[serde(default)]
     y: String,
     address: Option<Lot>,
     road_address: Option<Road>,
@@ -110,15 +116,17 @@ impl Kakao {
         Self(Arc::new(Inner { base_url, http, secret }))
     }
 
-    async fn ask(&self, query: &str, page: u32, size: u32) -> Result<Envelope, ProviderError> {
+    async fn search(&self, query: &str, page: u32, size: u32) -> Result<Envelope, ProviderError> {
+        let (page, size) = (page.to_string(), size.to_string());
+        let parameters = [("query", query), ("analyze_type", "similar"), ("page", &page), ("size", &size)];
+        self.ask("search/address.json", &parameters).await
+    }
+
+    async fn ask(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Result<Envelope, ProviderError> {
         let secret = self.0.secret.current().await;
-        let url = format!("{}/v2/local/search/address.json", self.0.base_url.as_str().trim_end_matches('/'));
+        let url = format!("{}/v2/local/{endpoint}", self.0.base_url.as_str().trim_end_matches('/'));
         let mut url = Url::parse(&url).map_err(|error| ProviderError::Malformed(Box::new(error)))?;
-        url.query_pairs_mut()
-            .append_pair("query", query)
-            .append_pair("analyze_type", "similar")
-            .append_pair("page", &page.to_string())
-            .append_pair("size", &size.to_string());
+        url.query_pairs_mut().extend_pairs(parameters);
         let mut key = HeaderValue::from_str(&format!("KakaoAK {}", secret.rest_api_key.expose_secret()))
             .map_err(|_| nonsense("the key is not a header value"))?;
         key.set_sensitive(true);
@@ -224,7 +232,7 @@ impl Provider<AddressQuery, AddressPage> for Kakao {
         if query.page > MAX_PAGE {
             return Err(nonsense("Kakao has no such page"));
         }
-        let Envelope { meta, documents } = self.ask(query.keyword.as_str(), query.page, query.size).await?;
+        let Envelope { meta, documents } = self.search(query.keyword.as_str(), query.page, query.size).await?;
         Ok(AddressPage::of(documents.iter().map(Document::address), meta.total_count))
     }
 }
@@ -236,7 +244,7 @@ impl Provider<Site, Located> for Kakao {
     }
 
     async fn call(&self, site: &Site) -> Result<Located, ProviderError> {
-        let Envelope { documents, .. } = self.ask(&site.road_address, 1, 1).await?;
+        let Envelope { documents, .. } = self.search(&site.road_address, 1, 1).await?;
         // A street or district of a similar name is not where the building is.
         let found = documents.iter().find(|document| {
             document
@@ -245,6 +253,24 @@ impl Provider<Site, Located> for Kakao {
                 .is_some_and(|road| sido::written_out(&road.address_name) == site.road_address)
         });
         Ok(Located { point: found.and_then(Document::point) })
+    }
+}
+
+#[async_trait]
+impl Provider<Point, AddressThere> for Kakao {
+    fn name(&self) -> &'static str {
+        "kakao"
+    }
+
+    async fn call(&self, point: &Point) -> Result<AddressThere, ProviderError> {
+        let (x, y) = (point.longitude.to_string(), point.latitude.to_string());
+        let Envelope { documents, .. } = self.ask("geo/coord2address.json", &[("x", &x), ("y", &y)]).await?;
+        let address = documents.first().map(|document| {
+            let found_road = document.road_address.is_some();
+            let quality = if found_road { MatchQuality::Building } else { MatchQuality::Lot };
+            Address { match_quality: Some(quality), ..document.address() }
+        });
+        Ok(AddressThere { address })
     }
 }
 

@@ -6,7 +6,7 @@ use ieum::mock::Mock as Behaviour;
 use ieum::provider::{Provider, ProviderError};
 
 use crate::address::{
-    Address, AddressPage, AddressQuery, BuildingNumber, Codes, Located, MatchQuality, Point, Region, Site,
+    Address, AddressPage, AddressQuery, AddressThere, BuildingNumber, Codes, Located, MatchQuality, Point, Region, Site,
 };
 
 /// How many addresses every keyword finds.
@@ -70,6 +70,18 @@ impl Provider<AddressQuery, AddressPage> for Mock {
         let before = query.size.saturating_mul(query.page - 1);
         let here = (before..FOUND).take(query.size as usize).map(|place| made_up(110 + place));
         Ok(AddressPage::of(here, FOUND.into()))
+    }
+}
+
+#[async_trait]
+impl Provider<Point, AddressThere> for Mock {
+    fn name(&self) -> &'static str {
+        "mock"
+    }
+
+    async fn call(&self, _: &Point) -> Result<AddressThere, ProviderError> {
+        self.0.act().await?;
+        Ok(AddressThere { address: Some(made_up(110)) })
     }
 }
 

@@ -155,6 +155,13 @@ impl Door {
         self.sandbox.calls(provider).await
     }
 
+    /// What was asked, in the words of the stored items whose key begins with `prefix`; only what was found.
+    pub fn requests(&self, prefix: &str) -> Vec<String> {
+        let items = self.store.items_with(prefix);
+        let found = items.iter().filter(|item| item.text("value").is_some_and(|value| !value.contains("null")));
+        found.filter_map(|item| item.text("request").map(str::to_owned)).collect()
+    }
+
     /// How many stored items have a key that begins with `prefix`.
     pub fn items(&self, prefix: &str) -> usize {
         self.store.items_with(prefix).len()

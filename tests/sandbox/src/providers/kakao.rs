@@ -12,6 +12,8 @@ use crate::providers::{Answer, Provider, Request};
 
 /// Search by keyword.
 pub const SEARCH_PATH: &str = "/v2/local/search/address.json";
+/// The address of a place.
+pub const PLACE_PATH: &str = "/v2/local/geo/coord2address.json";
 /// The only key the fake knows.
 pub const REST_API_KEY: &str = "sandbox-kakao-rest-api-key";
 /// Stands in each error body.
@@ -42,32 +44,16 @@ impl Provider for Kakao {
     }
 
     fn answer(&mut self, request: &Request, _: &Mode) -> Answer {
-        if request.path != SEARCH_PATH || request.method != Method::GET {
-            return refusal(StatusCode::NOT_FOUND, "NotFound");
-        }
+        let answer = match request.path.as_str() {
+            SEARCH_PATH if request.method == Method::GET => search,
+            PLACE_PATH if request.method == Method::GET => place,
+            _ => return refusal(StatusCode::NOT_FOUND, "NotFound"),
+        };
         let key = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         if key.and_then(|key| key.strip_prefix("KakaoAK ")) != Some(REST_API_KEY) {
             return refusal(StatusCode::UNAUTHORIZED, "AccessDeniedError");
         }
-        let Some(query) = request.query("query").filter(|query| !query.is_empty()) else {
-            return refusal(StatusCode::BAD_REQUEST, "MissingParameter");
-        };
-        let number = |name: &str, default: usize, max: usize| {
-            let number = request.query(name).map_or(Some(default), |text| text.parse().ok());
-            number.filter(|number| (1..=max).contains(number))
-        };
-        let (Some(page), Some(size)) = (number("page", 1, MAX_PAGE), number("size", 10, MAX_SIZE)) else {
-            return refusal(StatusCode::BAD_REQUEST, "InvalidArgument");
-        };
-        let found = addresses::search(query);
-        let documents: Vec<Value> =
-            found.iter().skip((page - 1) * size).take(size).map(|building| document(building, query)).collect();
-        let meta = json!({
-            "total_count": found.len(),
-            "pageable_count": found.len().min(MAX_PAGE * size),
-            "is_end": page * size >= found.len(),
-        });
-        Answer::json(StatusCode::OK, &json!({"meta": meta, "documents": documents}))
+        answer(request)
     }
 
     fn error(&self, status: StatusCode, code: Option<&str>) -> Answer {
@@ -91,6 +77,52 @@ impl Provider for Kakao {
     fn state(&self) -> Value {
         json!({})
     }
+}
+
+fn search(request: &Request) -> Answer {
+    let Some(query) = request.query("query").filter(|query| !query.is_empty()) else {
+        return refusal(StatusCode::BAD_REQUEST, "MissingParameter");
+    };
+    let number = |name: &str, default: usize, max: usize| {
+        let number = request.query(name).map_or(Some(default), |text| text.parse().ok());
+        number.filter(|number| (1..=max).contains(number))
+    };
+    let (Some(page), Some(size)) = (number("page", 1, MAX_PAGE), number("size", 10, MAX_SIZE)) else {
+        return refusal(StatusCode::BAD_REQUEST, "InvalidArgument");
+    };
+    let found = addresses::search(query);
+    let documents: Vec<Value> =
+        found.iter().skip((page - 1) * size).take(size).map(|building| document(building, query)).collect();
+    let meta = json!({
+        "total_count": found.len(),
+        "pageable_count": found.len().min(MAX_PAGE * size),
+        "is_end": page * size >= found.len(),
+    });
+    Answer::json(StatusCode::OK, &json!({"meta": meta, "documents": documents}))
+}
+
+fn place(request: &Request) -> Answer {
+    let degrees = |name: &str| request.query(name).and_then(|text| text.parse::<f64>().ok());
+    let (Some(x), Some(y)) = (degrees("x"), degrees("y")) else {
+        return refusal(StatusCode::BAD_REQUEST, "MissingParameter");
+    };
+    let documents: Vec<Value> = addresses::near(x, y)
+        .map(|building| document(building, building.road))
+        .map(|found| json!({"road_address": found["road_address"], "address": found["address"]}))
+        .map(without_codes)
+        .into_iter()
+        .collect();
+    Answer::json(StatusCode::OK, &json!({"meta": {"total_count": documents.len()}, "documents": documents}))
+}
+
+/// The address of a place comes without codes and coordinates of its own.
+fn without_codes(mut found: Value) -> Value {
+    for half in ["road_address", "address"] {
+        for member in ["x", "y", "b_code", "h_code", "region_3depth_h_name"] {
+            found[half].as_object_mut().and_then(|members| members.remove(member));
+        }
+    }
+    found
 }
 
 fn document(building: &Building, query: &str) -> Value {

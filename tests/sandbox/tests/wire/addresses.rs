@@ -118,6 +118,21 @@ async fn kakao_refuses_with_a_status_and_a_kind() {
 }
 
 #[tokio::test]
+async fn kakao_knows_the_address_of_a_place() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let ask = async |place: &str| {
+        let path = format!("/v2/local/geo/coord2address.json?{place}");
+        let key = format!("authorization: KakaoAK {REST_API_KEY}\r\n");
+        send(&sandbox.base_url("kakao"), "GET", &path, &key, "").await.unwrap()
+    };
+    let answer = ask("x=126.978&y=37.5665").await.json();
+    assert_eq!(answer["documents"][0]["road_address"]["address_name"], "서울 중구 세종대로 110");
+    assert_eq!(answer["documents"][0]["address"].get("b_code"), None);
+    assert_eq!(ask("x=130&y=36").await.json(), json!({"meta": {"total_count": 0}, "documents": []}));
+    assert_eq!(ask("x=130").await.status, 400);
+}
+
+#[tokio::test]
 async fn daum_is_a_script_for_browsers_and_hands_over_the_same_building() {
     let sandbox = Sandbox::start().await.unwrap();
     let reply = get(&sandbox.base_url("daum"), "/mapjsapi/bundle/postcode/prod/postcode.v2.js").await;
