@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::keyword::{Keyword, Refusal};
 
+/// How far back the pages of any search go, as page times addresses per page: what the register allows.
+pub const MAX_DEPTH: u32 = 9_000;
+
 /// A place on the map, in WGS84 degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {

@@ -15,11 +15,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::address::{Address, AddressPage, AddressQuery, Links, Point};
+use crate::address::{Address, AddressPage, AddressQuery, Links, MAX_DEPTH, Point};
 use crate::config::{Config, WidgetConfig};
 use crate::keyword::{Keyword, Refusal};
 use crate::postcode;
-use crate::providers::juso::MAX_DEPTH;
 use crate::providers::{Operations, build};
 use crate::widget;
 

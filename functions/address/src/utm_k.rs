@@ -3,8 +3,8 @@
 //! One fixed projection needs about thirty lines; a library for all of them would be most of this function's own code.
 //! GRS80 and WGS84 differ by less than a millimetre, so there is no datum shift.
 //!
-//! Source: C. F. F. Karney, "Transverse Mercator with an accuracy of a few nanometers", 2011, equations 14, 26 and 36 and
-//! the series of its section 4, to the fourth order (Krüger, 1912); EPSG:5179 for the constants.
+//! Source: L. Krüger's series of 1912 to the fourth order, as in C. F. F. Karney, "Transverse Mercator with an accuracy of a
+//! few nanometers", 2011, and K. Kawase in Bulletin of the GSI 59, 2011; EPSG:5179 for the constants.
 
 use crate::address::Point;
 

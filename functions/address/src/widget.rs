@@ -27,7 +27,7 @@ const fn sentence(ko: &'static str, en: &'static str) -> Sentence {
 }
 
 /// What stands on the page, by the place in `page.html` where it goes.
-const SENTENCES: [(&str, Sentence); 18] = [
+const SENTENCES: [(&str, Sentence); 19] = [
     ("lang", sentence("ko", "en")),
     ("title", sentence("주소 찾기", "Find an address")),
     ("daum", sentence("우편번호 서비스", "Postcode service")),
@@ -40,6 +40,13 @@ const SENTENCES: [(&str, Sentence); 18] = [
     ("detail", sentence("상세 주소 (동, 층, 호)", "Floor and room")),
     ("back", sentence("다시 찾기", "Search again")),
     ("use", sentence("이 주소 사용", "Use this address")),
+    (
+        "alone",
+        sentence(
+            "주소를 입력할 화면에서 열어 주세요.",
+            "Please open this page from the form that asks for an address.",
+        ),
+    ),
     ("waiting", sentence("연결하는 중입니다.", "Connecting.")),
     ("searching", sentence("찾는 중입니다.", "Searching.")),
     ("found", sentence("#건을 찾았습니다. 주소를 선택해 주세요.", "# found. Please choose one.")),

@@ -417,13 +417,6 @@ async fn what_the_widget_did_not_say_is_named_and_nothing_of_it_comes_back() {
     assert_eq!(door.calls("juso").await, 0);
 }
 
-/// The directives of a policy, by name.
-fn policy(response: &support::Response) -> std::collections::BTreeMap<String, String> {
-    let policy = response.header("content-security-policy").expect("a policy");
-    let directives = policy.split("; ").filter_map(|directive| directive.split_once(' '));
-    directives.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 #[tokio::test]
 async fn the_page_is_made_for_one_allowed_origin() {
     let door = Door::open().await;
@@ -431,7 +424,7 @@ async fn the_page_is_made_for_one_allowed_origin() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert!(page.text.contains(r#"data-origin="https://portal.example.org""#));
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
-    let policy = policy(&page);
+    let policy = page.policy();
     for (directive, value) in [
         ("default-src", "'none'"),
         ("script-src", "'self' https://t1.daumcdn.net"),

@@ -6,6 +6,7 @@
 //! - every error comes as HTTP 200, with a code in the body and no list;
 //! - each of the three interfaces has a key of its own;
 //! - E0001 (key not approved) has been seen for good keys under load: one more try is worth it, never two;
+//! - no more than 9,000 addresses can be paged through, whatever the total says (see `MAX_DEPTH`);
 //! - numbers are texts, and "nothing" is an empty text;
 //! - coordinates are UTM-K.
 
@@ -28,9 +29,6 @@ use crate::address::{
 use crate::keyword::Refusal;
 use crate::sido;
 use crate::utm_k;
-
-/// How far back the pages go: page times addresses per page, whatever the total says.
-pub const MAX_DEPTH: u32 = 9_000;
 
 /// The secret of this provider family.
 #[derive(Debug, Deserialize)]
@@ -83,9 +81,8 @@ enum Reading<R> {
 }
 
 /// A row of `addrLinkApi.do`; what we do not use is left out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Row {
     road_addr_part1: Text,
     road_addr_part2: Text,
@@ -108,9 +105,8 @@ struct Row {
 }
 
 /// A row of `addrEngApi.do`: the names are English, and the Korean address is one line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct EnglishRow {
     road_addr: Text,
     kor_addr: Text,

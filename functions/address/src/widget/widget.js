@@ -114,6 +114,6 @@
     say(sentences.sent);
   });
 
-  say(sentences.waiting);
+  say(opener ? sentences.waiting : sentences.alone);
   tell({ type: "ieum.ready" });
 })();

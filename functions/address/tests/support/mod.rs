@@ -75,6 +75,13 @@ impl Response {
         (self.status, self.header("x-ieum-source"))
     }
 
+    /// The directives of the content's policy, by name.
+    pub fn policy(&self) -> BTreeMap<String, String> {
+        let policy = self.header("content-security-policy").expect("a policy");
+        let directives = policy.split("; ").filter_map(|directive| directive.split_once(' '));
+        directives.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// The code of an error.
     pub fn code(&self) -> &str {
         self.body["error"]["code"].as_str().unwrap_or("no error")
