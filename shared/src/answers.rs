@@ -24,7 +24,7 @@ const L1_ENTRIES: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 const L1_BYTES: usize = 2 * 1024 * 1024;
 
 /// The largest value worth storing; DynamoDB refuses items above 400 kB.
-const MAX_VALUE_BYTES: usize = 300 * 1024;
+pub(crate) const MAX_VALUE_BYTES: usize = 300 * 1024;
 
 /// A request that an integration can take.
 pub trait Request: Serialize + Send + Sync {

@@ -103,6 +103,8 @@ pub struct Route<A> {
 /// A request that was let in.
 #[derive(Debug)]
 pub struct Call {
+    method: &'static str,
+    path: &'static str,
     params: HashMap<&'static str, String>,
     query: String,
     headers: HeaderMap,
@@ -117,6 +119,26 @@ impl Call {
     /// The decoded path parameter `name`, which the route declares.
     pub fn param(&self, name: &str) -> &str {
         self.params.get(name).map_or("", String::as_str)
+    }
+
+    /// The route's method and path, as in the table of routes.
+    pub(crate) fn route(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// All headers.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// What the request asks for: path parameters, query, body. Two bodies of the same JSON are the same.
+    pub(crate) fn payload(&self) -> [Vec<u8>; 3] {
+        let params = BTreeMap::from_iter(&self.params);
+        let body = match serde_json::from_slice::<serde_json::Value>(&self.body) {
+            Ok(body) => body.to_string().into_bytes(),
+            Err(_) => self.body.to_vec(),
+        };
+        [json!(params).to_string().into_bytes(), self.query.clone().into_bytes(), body]
     }
 
     /// The header `name`, if it is there and readable.
@@ -155,9 +177,9 @@ impl Call {
 /// What a handler answers.
 #[derive(Debug)]
 pub struct Reply {
-    status: u16,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: String,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: String,
 }
 
 impl Reply {
@@ -179,7 +201,7 @@ impl Reply {
         let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (header::CONTENT_SECURITY_POLICY, policy),
-            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+            (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin")),
         ];
         Ok(Self { status: 200, headers, body: body.into() })
     }
@@ -286,7 +308,9 @@ impl Edge {
         };
         let body = self.body(event.body, event.is_base64_encoded == Some(true))?;
         let query = event.raw_query_string.unwrap_or_default();
-        let reply = handle(route.action, Call { params, query, headers, body, caller, deadline }).await?;
+        let (method, path) = (route.method, route.path);
+        let call = Call { method, path, params, query, headers, body, caller, deadline };
+        let reply = handle(route.action, call).await?;
         Ok(match standing {
             Some(standing) => reply.standing(&standing),
             None => reply,

@@ -391,10 +391,19 @@ mod tests {
         let es = es_key();
         let door = door(&es).await;
         let hs = hs_token(&json!({"alg": "HS256", "kid": "hs"}), &claims());
-        assert_eq!(enter(&door, "authorization", &format!("Bearer {hs}")).await.as_deref(), Ok("user-7"));
+        assert_eq!(
+            enter(&door, "authorization", &format!("Bearer {hs}")).await.as_deref(),
+            Ok("jwt:user-7@https://login.example.kr")
+        );
         let es = es_token(&es, &json!({"alg": "ES256", "kid": "es"}), &claims());
-        assert_eq!(enter(&door, "authorization", &format!("bearer {es}")).await.as_deref(), Ok("user-7"));
-        assert_eq!(enter(&door, "authorization", &format!("Bearer {RS_TOKEN}")).await.as_deref(), Ok("user-7"));
+        assert_eq!(
+            enter(&door, "authorization", &format!("bearer {es}")).await.as_deref(),
+            Ok("jwt:user-7@https://login.example.kr")
+        );
+        assert_eq!(
+            enter(&door, "authorization", &format!("Bearer {RS_TOKEN}")).await.as_deref(),
+            Ok("jwt:user-7@https://login.example.kr")
+        );
     }
 
     #[tokio::test]

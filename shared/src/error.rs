@@ -99,6 +99,20 @@ pub const CONFLICT: Code = code(
     "현재 상태에서는 처리할 수 없는 요청입니다.",
     "The request conflicts with the current state.",
 );
+/// The same request, under the same idempotency key, is being worked on; `Retry-After` says when to return.
+pub const IN_PROGRESS: Code = code(
+    "in_progress",
+    409,
+    "같은 요청을 처리하고 있습니다. 잠시 후 다시 시도해 주세요.",
+    "The same request is still being processed. Please try again in a moment.",
+);
+/// The idempotency key belongs to another request.
+pub const IDEMPOTENCY_KEY_REUSED: Code = code(
+    "idempotency_key_reused",
+    422,
+    "이미 다른 요청에 사용한 멱등성 키입니다. 새 키를 사용해 주세요.",
+    "This idempotency key was used for a different request. Please use a new key.",
+);
 /// The body is larger than this route takes.
 pub const PAYLOAD_TOO_LARGE: Code =
     code("payload_too_large", 413, "요청 본문이 너무 큽니다.", "The request body is too large.");

@@ -139,7 +139,8 @@ impl Gate {
     /// The [`Refusal`]: nothing was sent and nothing is held.
     pub async fn admit(&self, timeout: Duration, deadline: Instant) -> Result<Permit, Refusal> {
         for _ in 0..ADMISSIONS {
-            if let Verdict::Open(until) = self.look().await {
+            self.refresh().await;
+            if let Verdict::Open(until) = self.verdict() {
                 return Err(Refusal::Open(until));
             }
             let slot = self.limiter.slot(deadline).await.map_err(Refusal::Limited)?;
@@ -208,7 +209,8 @@ impl Gate {
         }
     }
 
-    /// What the circuit says, by a fresh reading. A streak that nobody has acted upon is acted upon.
+    /// What the circuit says to somebody who is about to call. A streak that nobody has acted upon is acted upon: but
+    /// only now, because a provider that nobody may call does not get to show that it is well.
     async fn look(&self) -> Verdict {
         self.refresh().await;
         let (now, circuit) = (self.clock.now(), self.seen().circuit.clone());

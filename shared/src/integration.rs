@@ -30,6 +30,8 @@ use crate::limiter::Standing;
 use crate::policy::{NextStep, Policy, Replay};
 use crate::provider::{Health, Provider, ProviderError};
 use crate::resilience::cache::{Entry, Worth};
+use crate::resilience::rollup::Ending;
+use crate::rollups::Rollups;
 use crate::single_flight::SingleFlight;
 
 /// What falling back may take when the providers have used up the time: reads of our own state, which are bounded.
@@ -276,6 +278,7 @@ pub struct Integration<Req, Res> {
     cache: Option<AnswerCache<Res>>,
     manual: Option<ManualEntries>,
     default: Option<Res>,
+    rollups: Option<Arc<Rollups>>,
     flights: SingleFlight<Result<Answer<Res>, Arc<CallError>>>,
     clock: SharedClock,
 }
@@ -301,12 +304,18 @@ impl<Req, Res> Integration<Req, Res> {
         clock: SharedClock,
     ) -> Self {
         let flights = SingleFlight::default();
-        Self { name, operation, policy, ways, cache: None, manual: None, default: None, flights, clock }
+        Self { name, operation, policy, ways, cache: None, manual: None, default: None, rollups: None, flights, clock }
     }
 
     /// Remembers answers.
     pub fn cache(mut self, cache: AnswerCache<Res>) -> Self {
         self.cache = Some(cache);
+        self
+    }
+
+    /// Counts calls by the minute, for charts; operations of one integration share the minutes.
+    pub fn rollups(mut self, rollups: Arc<Rollups>) -> Self {
+        self.rollups = Some(rollups);
         self
     }
 
@@ -331,7 +340,9 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
         let work = async {
             let began = Instant::now();
-            let outcome = self.answer(request, deadline.min(began + self.policy.deadline)).await;
+            let answered = self.answer(request, deadline.min(began + self.policy.deadline));
+            // Last minute's numbers are handed on beside a call, so that nobody waits for them alone.
+            let (outcome, ()) = tokio::join!(answered, self.flush());
             let outcome = match outcome {
                 Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
                 outcome => outcome,
@@ -355,7 +366,8 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     ) -> Result<Answer<Res>, CallError> {
         let work = async {
             let began = Instant::now();
-            let sent = self.ask(request, deadline.min(began + self.policy.deadline), Some(witness)).await;
+            let sent = self.ask(request, deadline.min(began + self.policy.deadline), Some(witness));
+            let (sent, ()) = tokio::join!(sent, self.flush());
             let outcome = sent.map(|(_, answer)| answer);
             self.report(outcome.as_ref().map(|answer| answer.source).ok(), began.elapsed());
             outcome
@@ -611,7 +623,22 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         );
     }
 
+    async fn flush(&self) {
+        if let Some(rollups) = &self.rollups {
+            rollups.flush().await;
+        }
+    }
+
     fn report(&self, source: Option<Source>, took: Duration) {
+        if let Some(rollups) = &self.rollups {
+            let ending = match source {
+                Some(Source::Live) => Ending::Live,
+                Some(Source::Cached { .. }) => Ending::Cached,
+                Some(Source::Stale { .. } | Source::Manual { .. } | Source::Default) => Ending::StoodIn,
+                None => Ending::Unanswered,
+            };
+            rollups.note(ending, took);
+        }
         let source = source.map_or("none", Source::label);
         let is = |label| u64::from(source == label);
         tracing::info!(

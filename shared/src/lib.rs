@@ -2,7 +2,7 @@
 //!
 //! Begin with [`integration`], the executor that every provider call goes through. [`resilience`] holds its decisions,
 //! [`store`] the shared state they act on, [`gate`] the doing in between. Around them: [`api`] is the edge every HTTP
-//! function shares, [`auth`] says who may enter, [`webhook`] what a provider's request proves, [`config`] and [`secrets`]
+//! function shares, [`auth`] says who may enter, [`idempotency`] that a repeated request has its effect once, [`webhook`] what a provider's request proves, [`config`] and [`secrets`]
 //! are read once at start, [`telemetry`] is what operators see.
 //!
 //! The kernel knows no function and no provider: arrows point from `functions/*` to here. The one thing that is kept here by
@@ -18,6 +18,7 @@ pub mod delivery;
 pub mod error;
 pub mod gate;
 pub mod http;
+pub mod idempotency;
 pub mod integration;
 pub mod limiter;
 pub mod mock;
@@ -28,6 +29,7 @@ pub mod planted;
 pub mod policy;
 pub mod provider;
 pub mod resilience;
+pub mod rollups;
 pub mod runtime;
 pub mod secrets;
 pub mod single_flight;

@@ -165,12 +165,15 @@ impl Limiter {
     async fn reserve(&self, patience: Instant) -> Result<Slot, Duration> {
         let Some(policy) = self.policy else { return self.after_the_block(patience) };
         let _turn = self.turn.lock().await;
+        // Asked anew, but as of the same time: `tat` only grows, so whoever has lost the idle form once cannot lose it again.
+        // As of a later time the bucket would look idle once more whenever a trip takes longer than an interval, and of
+        // many rivals one a trip would get a slot. An answer that came late is seen to by the slot's own age.
+        let (now, wait) = (self.clock.now(), patience.saturating_duration_since(Instant::now()));
+        let (taken, wanted) = (self.clock.moment(), self.wanted(&policy));
         for _ in 0..TAKES {
-            let (now, wait) = (self.clock.now(), patience.saturating_duration_since(Instant::now()));
             if let Some(slot) = self.held_slot(now, wait)? {
                 return Ok(slot);
             }
-            let (taken, wanted) = (self.clock.moment(), self.wanted(&policy));
             let bucket = self.held().bucket;
             let (update, count) = match bucket.plan(&self.key, &policy, wanted, wait, now) {
                 Plan::Refuse(away) => return Err(self.refuse(away)),

@@ -1,7 +1,7 @@
 //! Rules broken on purpose, so that the simulation can show that it would notice.
 //!
 //! A proof that nothing is wrong is worth as much as its power to find what is. Each [`Rule`] names one rule of the
-//! kernel; a test plants its breach in the code it then runs. Outside tests [`broken`] is the constant `false` and the
+//! kernel; a test plants its breach in the code it then runs. Outside tests `broken` is the constant `false` and the
 //! compiler removes what depends on it.
 
 /// A rule of the kernel that can be broken.

@@ -20,9 +20,11 @@ use crate::config::{Common, Stage};
 use crate::error::chain;
 use crate::gate::Gate;
 use crate::http::{HttpClient, TlsError};
+use crate::idempotency::Idempotency;
 use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
+use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
@@ -141,10 +143,20 @@ impl Kernel {
         AnswerCache::new(operation, policy, self.keys.clone(), Arc::clone(&self.quick), Arc::clone(&self.clock))
     }
 
+    /// The minutes of an integration.
+    pub fn rollups(&self, integration: &'static str) -> Arc<Rollups> {
+        Arc::new(Rollups::new(integration, Arc::clone(&self.quick), Arc::clone(&self.clock)))
+    }
+
     /// The hand-entered answers of an operation.
     pub fn manual_entries(&self, operation: &'static str) -> ManualEntries {
         let (quick, durable) = (Arc::clone(&self.quick), Arc::clone(&self.durable));
         ManualEntries::new(operation, self.keys.clone(), quick, durable, Arc::clone(&self.clock))
+    }
+
+    /// The records of idempotency keys.
+    pub fn idempotency(&self) -> Idempotency {
+        Idempotency::new(Arc::clone(&self.durable), Arc::clone(&self.clock))
     }
 }
 

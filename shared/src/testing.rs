@@ -9,11 +9,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
+use crate::http::HttpClient;
 use crate::provider::{Provider, ProviderError};
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString};
+use crate::store::DynamoStore;
+
+/// The store in `table` of a DynamoDB on this machine, which takes any credentials: over the kernel's own HTTP client and
+/// without retries, as [`crate::aws::Aws::store`] has it.
+pub fn dynamodb_at(endpoint: &str, table: &str) -> DynamoStore {
+    dynamodb_over(HttpClient::new(None).expect("an HTTP client"), endpoint, table)
+}
+
+/// The same over an HTTP client of the caller's.
+pub fn dynamodb_over(http: HttpClient, endpoint: &str, table: &str) -> DynamoStore {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .region(Region::from_static("ap-northeast-2"))
+        .endpoint_url(endpoint)
+        .http_client(http)
+        .retry_config(RetryConfig::disabled())
+        .build();
+    DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+}
 
 /// Wall-clock time that passes as tokio's time does, so that a paused test can run hours.
 #[derive(Debug)]

@@ -74,6 +74,11 @@ impl Client {
         self.get(&format!("/v1/companies/{number}")).await
     }
 
+    /// Asks for the tax status of one company, which is one call of NTS and needs no token.
+    pub(crate) async fn tax_status(&self, number: &str) -> Response {
+        self.send("POST", "/v1/companies/status", Some(json!({"business_numbers": [number]}))).await
+    }
+
     /// A request to the front door with exactly these headers.
     pub(crate) async fn raw(
         &self,

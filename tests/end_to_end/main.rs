@@ -10,8 +10,10 @@
 mod address;
 mod client;
 mod command;
+mod fleet;
 mod front_door;
 mod operators;
+mod store;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -65,23 +67,27 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 26] = checks![
+const CHECKS: [Check; 29] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
-    verify::five_failures_in_a_row_silence_the_fleet_until_one_probe,
+    // Before the checks that write thousands of lines: all of them are read here.
+    operators::each_call_is_logged_without_a_secret,
+    fleet::an_open_circuit_silences_96_callers_and_32_send_one_probe,
+    fleet::of_200_calls_each_leaves_once_and_none_too_early,
     verify::throttling_is_obeyed_and_opens_nothing,
     verify::a_burst_waits_and_is_then_told_when_to_return,
     verify::representatives_names_and_statuses_are_answered,
     verify::bad_input_costs_no_provider_call,
     verify::environments_share_what_one_of_them_learned,
     verify::killing_an_environment_loses_nothing,
+    store::the_store_of_the_deployed_system_agrees_with_memory,
+    store::concurrent_increments_lose_nothing,
     front_door::bodies_and_headers_have_the_limits_of_api_gateway,
     front_door::browsers_of_allowed_origins_are_let_in,
     front_door::paths_arrive_as_they_were_sent,
     front_door::unknown_routes_and_methods_are_refused_in_the_error_format,
     operators::health_follows_an_outage_without_a_provider_call,
-    operators::each_call_is_logged_without_a_secret,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
     address::one_building_is_found_by_road_lot_and_name,
@@ -125,9 +131,13 @@ async fn run(checks: &[Check]) -> usize {
         "ADDRESS_BACKOFF_BASE_MS=1".to_owned(),
         "VERIFY_BACKOFF_BASE_MS=1".to_owned(),
         "VERIFY_TIMEOUT_MS=5000".to_owned(),
-        "NICE_RATE_PER_PERIOD=10".to_owned(),
-        "NICE_RATE_BURST=10".to_owned(),
+        // Never what stops a caller: the circuit of NICE is tried, and the limit of NTS.
+        "NICE_RATE_PER_PERIOD=20".to_owned(),
+        "NICE_RATE_BURST=100".to_owned(),
         "NICE_RATE_MAX_WAIT_MS=1000".to_owned(),
+        format!("NTS_RATE_PER_PERIOD={}", fleet::RATE),
+        format!("NTS_RATE_BURST={}", fleet::BURST),
+        format!("NTS_RATE_MAX_WAIT_MS={}", fleet::MAX_WAIT.as_millis()),
     ] {
         options.set(&setting).unwrap();
     }
@@ -145,8 +155,10 @@ async fn run(checks: &[Check]) -> usize {
     let mut failed = 0;
     for (name, check) in checks {
         stage.client.reset_sandbox().await;
+        let began = Instant::now();
         let outcome = ::futures_util::FutureExt::catch_unwind(AssertUnwindSafe(check(&mut stage))).await;
-        println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        let said = if outcome.is_ok() { "ok" } else { "FAILED" };
+        println!("test {name} ... {said} <{:.1}s>", began.elapsed().as_secs_f64());
         if outcome.is_err() {
             failed += 1;
             // What a failed check has left behind must not fail the next one.

@@ -6,11 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::client::{at_once, eventually};
-use super::{FRESH, OPEN, SNAPSHOT, Stage};
-
-/// Callers at once on an open circuit: as many environments as two cores and the local AWS carry without the store
-/// becoming so slow that the functions rightly stop waiting for it.
-const CALLERS: usize = 24;
+use super::{FRESH, Stage};
 
 pub(crate) async fn a_company_comes_once_over_the_wire_and_then_from_the_table(stage: &mut Stage) {
     let client = &stage.client;
@@ -63,56 +59,6 @@ pub(crate) async fn a_company_entered_by_hand_stands_in_until_a_live_answer_wins
     assert_eq!(stage.client.send("PUT", &path, Some(json!({"name": "x"}))).await.status, 409);
 }
 
-pub(crate) async fn five_failures_in_a_row_silence_the_fleet_until_one_probe(stage: &mut Stage) {
-    // As many environments as there will be callers, so that none of them spends the open time on starting.
-    let warm = stage.unused_number();
-    assert_eq!(stage.client.company(&warm).await.status, 200);
-    let callers = (0..CALLERS).map(|_| {
-        let (client, number) = (stage.client.clone(), warm.clone());
-        async move { client.company(&number).await.status }
-    });
-    at_once(callers.collect()).await;
-    stage.client.sandbox("nice", json!({"mode": "status", "status": 500, "only": "data"})).await;
-    let number = stage.unused_number();
-    let client = stage.client.clone();
-    let silent = eventually("the circuit opens", async || {
-        let answer = client.company(&number).await;
-        assert_eq!(answer.status, 503);
-        answer.header("retry-after").map(str::to_owned)
-    });
-    assert!(silent.await.parse::<u64>().unwrap() <= OPEN.as_secs());
-    sleep(SNAPSHOT).await;
-    let still = client.calls("nice").await;
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| {
-            let (client, number) = (client.clone(), number.clone());
-            async move { client.company(&number).await.status }
-        })
-        .collect();
-    let mut statuses = at_once(callers).await;
-    statuses.sort_unstable();
-    statuses.dedup();
-    assert_eq!(statuses, [503]);
-    assert_eq!(client.calls("nice").await, still, "nobody calls on an open circuit");
-
-    // A slow probe fails: while it is away nobody else goes, and the circuit is closed to all again.
-    sleep(OPEN).await;
-    client.sandbox("nice", json!({"mode": "status", "status": 500, "delay_ms": 700, "only": "data"})).await;
-    let before = client.calls("nice").await;
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| {
-            let (client, number) = (client.clone(), number.clone());
-            async move { client.company(&number).await.status }
-        })
-        .collect();
-    at_once(callers).await;
-    assert_eq!(client.calls("nice").await - before, 1, "exactly one probe");
-
-    recover(stage).await;
-    let another = stage.unused_number();
-    assert_eq!(stage.client.company(&another).await.source(), Some("live"), "the circuit is closed");
-}
-
 pub(crate) async fn throttling_is_obeyed_and_opens_nothing(stage: &mut Stage) {
     let switch = json!({"mode": "status", "status": 429, "retry_after": 3, "only": "data", "for_calls": 1});
     stage.client.sandbox("nice", switch).await;
@@ -140,13 +86,13 @@ pub(crate) async fn a_burst_waits_and_is_then_told_when_to_return(stage: &mut St
     let numbers: Vec<String> = (0..40).map(|_| stage.unused_number()).collect();
     let callers = numbers.into_iter().map(|number| {
         let client = stage.client.clone();
-        async move { client.company(&number).await }
+        async move { client.tax_status(&number).await }
     });
     let answers = at_once(callers.collect()).await;
     let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert!(refused.iter().all(|answer| answer.status == 429 && answer.header("retry-after").is_some()), "{refused:?}");
     assert!(served.len() >= 5 && !refused.is_empty(), "{} served, {} refused", served.len(), refused.len());
-    let times = stage.client.call_times("nice").await;
+    let times = stage.client.call_times("nts").await;
     for (first, from) in times.iter().enumerate() {
         for (last, to) in times.iter().enumerate().skip(first) {
             // 10 at once and 10 a second; half a second of clocks and scheduling between the slot and the wire.

@@ -1,5 +1,7 @@
 //! What an address is to us: one form, the same whoever it comes from.
 
+use std::ops::RangeInclusive;
+
 use ieum::answers::{Request, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,13 @@ use crate::keyword::{Keyword, Refusal};
 /// How far back the pages of any search go, as page times addresses per page: what the register allows.
 pub const MAX_DEPTH: u32 = 9_000;
 
-/// A place on the map, in WGS84 degrees.
+/// From Ieodo to the Military Demarcation Line, with room to spare, in degrees north.
+pub const LATITUDES: RangeInclusive<f64> = 32.0..=39.0;
+
+/// From Baengnyeongdo to Dokdo, with room to spare, in degrees east.
+pub const LONGITUDES: RangeInclusive<f64> = 124.0..=132.0;
+
+/// A place in South Korea, in WGS84 degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// North.
@@ -19,11 +27,11 @@ pub struct Point {
 }
 
 impl Point {
-    /// The point, to a centimetre; `None` when it is not in or around Korea.
+    /// The point, to a centimetre; `None` when it is not in South Korea.
     pub fn new(latitude: f64, longitude: f64) -> Option<Self> {
-        let near = (32.0..=40.0).contains(&latitude) && (123.0..=133.0).contains(&longitude);
+        let here = LATITUDES.contains(&latitude) && LONGITUDES.contains(&longitude);
         let rounded = |degrees: f64| (degrees * 1e7).round() / 1e7;
-        near.then(|| Self { latitude: rounded(latitude), longitude: rounded(longitude) })
+        here.then(|| Self { latitude: rounded(latitude), longitude: rounded(longitude) })
     }
 
     /// The same to a metre: who asks for the address of a place does not know it any better.
@@ -304,6 +312,12 @@ impl Response for Located {
     fn is_known(&self) -> bool {
         self.point.is_some()
     }
+}
+
+/// 참고항목, as it is written on letters: `(역삼동, 강남파이낸스센터)`.
+pub fn extra(dong: Option<&str>, building: Option<&str>) -> Option<String> {
+    let parts: Vec<&str> = [dong, building].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("({})", parts.join(", ")))
 }
 
 /// `text` if it is ASCII digits and nothing else.

@@ -47,6 +47,8 @@ pub struct WidgetConfig {
     pub origins: Vec<String>,
     /// Where Daum's script comes from.
     pub daum_base_url: Url,
+    /// The origins of the frame that Daum's script opens.
+    pub daum_frames: Vec<String>,
 }
 
 /// Everything `address` is told from outside.
@@ -131,17 +133,24 @@ fn provider(reader: &Reader<'_>, stage: Stage, prefix: &str, host: &str, calls: 
 }
 
 fn widget(reader: &Reader<'_>, stage: Stage) -> Option<WidgetConfig> {
-    const ORIGINS: &str = "ADDRESS_WIDGET_ORIGINS";
-    let origins = reader.words(ORIGINS, None);
-    let strange: Vec<&String> = origins.iter().flatten().filter(|origin| !is_origin(origin, stage)).collect();
+    let origins = origins_in(reader, "ADDRESS_WIDGET_ORIGINS", None, stage);
+    let daum_base_url = reader.base_url("DAUM_BASE_URL", Some("https://t1.daumcdn.net"), stage);
+    // Today's, and the one before it, which is still seen (2026-11).
+    let frames = Some("https://postcode.map.kakao.com,https://postcode.map.daum.net");
+    let daum_frames = origins_in(reader, "DAUM_FRAME_ORIGINS", frames, stage);
+    Some(WidgetConfig { origins: origins?, daum_base_url: daum_base_url?, daum_frames: daum_frames? })
+}
+
+/// Origins as browsers write them, so that they compare as text and cannot bend a policy.
+fn origins_in(reader: &Reader<'_>, name: &str, default: Option<&str>, stage: Stage) -> Option<Vec<String>> {
+    let origins = reader.words(name, default)?;
+    let strange: Vec<&String> = origins.iter().filter(|origin| !is_origin(origin, stage)).collect();
     for origin in &strange {
         reader.mistake(format!(
-            "`{ORIGINS}` holds `{origin}`: expected `https://` and a host, or `http://` and loopback unless `STAGE` is `production`"
+            "`{name}` holds `{origin}`: expected `https://` and a host, or `http://` and loopback unless `STAGE` is `production`"
         ));
     }
-    let origins = if strange.is_empty() { origins.clone() } else { None };
-    let daum_base_url = reader.base_url("DAUM_BASE_URL", Some("https://t1.daumcdn.net"), stage);
-    Some(WidgetConfig { origins: origins?, daum_base_url: daum_base_url? })
+    if strange.is_empty() { Some(origins) } else { None }
 }
 
 /// Whether `text` is an origin exactly as browsers write it, so that comparing texts is comparing origins.
@@ -184,20 +193,27 @@ mod tests {
 
     #[test]
     fn an_origin_is_written_as_browsers_write_it() {
-        for origin in [
-            "*",
-            "null",
-            "portal.example.org",
-            "https://portal.example.org/",
-            "https://PORTAL.example.org",
-            "https://p.kr:443",
-            "https://p.kr/a",
-        ] {
-            let env = mock().with("ADDRESS_WIDGET_ORIGINS", origin);
-            assert!(
-                Config::from_env(&env).expect_err("no origin").0[0].contains(&format!("holds `{origin}`")),
-                "{origin}"
-            );
+        for name in ["ADDRESS_WIDGET_ORIGINS", "DAUM_FRAME_ORIGINS"] {
+            for origin in [
+                "*",
+                "null",
+                "data:x",
+                "portal.example.org",
+                "https://portal.example.org/",
+                "https://PORTAL.example.org",
+                "https://user@portal.example.org",
+                "https://포털.example.org",
+                "https://p.kr; script-src *",
+                "https://p.kr:443",
+                "https://p.kr/a",
+                "http://p.kr",
+            ] {
+                let mistakes = Config::from_env(&mock().with(name, origin)).expect_err("no origin").0;
+                assert!(
+                    mistakes.len() == 1 && mistakes[0].starts_with(&format!("`{name}` holds `{origin}`")),
+                    "{origin}"
+                );
+            }
         }
     }
 }

@@ -4,8 +4,7 @@ use futures_util::future::join_all;
 use ieum::api::{Call, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
 use ieum::error::{
-    ApiError, BAD_FORMAT, Code, Detail, FORBIDDEN, INVALID_REQUEST, Issue, Language, MISSING, PROVIDER_UNAVAILABLE,
-    code, issue,
+    ApiError, BAD_FORMAT, Code, Detail, FORBIDDEN, INVALID_REQUEST, Issue, Language, PROVIDER_UNAVAILABLE, code, issue,
 };
 use ieum::integration::{Answer, Source};
 use ieum::runtime::HttpFunction;
@@ -18,7 +17,7 @@ use tokio::time::Instant;
 use crate::address::{Address, AddressPage, AddressQuery, Links, MAX_DEPTH, Point};
 use crate::config::{Config, WidgetConfig};
 use crate::keyword::{Keyword, Refusal};
-use crate::postcode;
+use crate::normalize;
 use crate::providers::{Operations, build};
 use crate::widget;
 
@@ -30,9 +29,6 @@ const MAX_PAGE_SIZE: u32 = 30;
 
 /// The same where each address costs a call of its own.
 const MAX_LOCATED: u32 = 10;
-
-/// The longest floor and room, in characters.
-const MAX_DETAIL: usize = 100;
 
 /// No provider knows an address at the place.
 const ADDRESS_NOT_FOUND: Code =
@@ -226,7 +222,7 @@ impl Handler {
 
     fn widget(&self, call: &Call) -> Result<Reply, ApiError> {
         let mut fields = call.query()?;
-        let origin = fields.text("origin", 300);
+        let origin = fields.text("origin", 200);
         let language = match fields.optional_text("lang", 2) {
             Some(Some(text)) if text == "ko" => Some(Language::Korean),
             Some(Some(text)) if text == "en" => Some(Language::English),
@@ -240,7 +236,7 @@ impl Handler {
         if !self.widget.origins.contains(&origin) {
             return Err(ApiError::new(FORBIDDEN).with(Detail::field("origin", ORIGIN_NOT_ALLOWED)));
         }
-        widget::page(&origin, &self.widget.daum_base_url, language)
+        widget::page(&self.widget, &origin, language)
     }
 
     /// Completes `addresses` with their coordinates; false when one of them stays without. An address is worth telling
@@ -322,29 +318,16 @@ fn point_in_query(call: &Call) -> Result<Point, ApiError> {
     fields.finish(point.map(Point::to_a_metre))
 }
 
+/// What the widget handed over, and whether coordinates are wanted as well.
 fn address_in_body(call: &Call) -> Result<(Address, bool), ApiError> {
     let mut fields = call.body()?;
-    let address = match fields.take("postcode") {
-        Some(Value::Object(members)) => postcode::read(&members).map_err(|issues| {
-            for (name, issue) in issues {
-                fields.note::<()>(format!("postcode.{name}"), issue);
-            }
-        }),
-        Some(_) => {
-            fields.note::<()>("postcode", BAD_FORMAT);
-            Err(())
-        }
-        None => {
-            fields.note::<()>("postcode", MISSING);
-            Err(())
-        }
-    };
-    let detail = fields.optional_text("detail", MAX_DETAIL);
+    let address = normalize::address(&mut fields);
     let coordinates = match fields.take("coordinates") {
         None => Some(false),
         Some(Value::Bool(wanted)) => Some(wanted),
         Some(_) => fields.note("coordinates", BAD_FORMAT),
     };
-    let address = (|| Some((Address { detail: detail?, ..address.ok()? }, coordinates?)))();
-    fields.finish(address)
+    // The widget's format may grow.
+    fields.ignore_rest();
+    fields.finish(address.zip(coordinates))
 }

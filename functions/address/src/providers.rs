@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ieum::gate::Gate;
 use ieum::integration::{Integration, Way};
 use ieum::provider::Provider;
+use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
 use ieum::start::Kernel;
 
@@ -80,11 +81,12 @@ where
 /// When a provider's secret cannot be read.
 pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, SecretError> {
     let clients = clients(kernel, config).await?;
-    let search = operation(kernel, config, "search", clients.iter().map(Client::search).collect())
+    let rollups = kernel.rollups("address");
+    let search = operation(kernel, &rollups, config, "search", clients.iter().map(Client::search).collect())
         .cache(kernel.cache("addresses", config.cache));
-    let locate = operation(kernel, config, "locate", clients.iter().map(Client::locate).collect())
+    let locate = operation(kernel, &rollups, config, "locate", clients.iter().map(Client::locate).collect())
         .cache(kernel.cache("sites", config.cache));
-    let at = operation(kernel, config, "at", clients.iter().filter_map(Client::at).collect())
+    let at = operation(kernel, &rollups, config, "at", clients.iter().filter_map(Client::at).collect())
         .cache(kernel.cache("places", config.cache));
     let search = match config.fallback {
         Fallback::Error => search,
@@ -95,11 +97,13 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
 
 fn operation<Req, Res>(
     kernel: &Kernel,
+    rollups: &Arc<Rollups>,
     config: &Config,
     name: &'static str,
     ways: Vec<Way<Req, Res>>,
 ) -> Integration<Req, Res> {
     Integration::new("address", name, config.policy.clone(), ways, Arc::clone(&kernel.clock))
+        .rollups(Arc::clone(rollups))
 }
 
 /// The clients that the configuration lists, in its order.

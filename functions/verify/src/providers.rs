@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ieum::gate::Gate;
 use ieum::integration::{BatchIntegration, Integration, Way};
 use ieum::provider::Provider;
+use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
 use ieum::start::Kernel;
 
@@ -101,6 +102,7 @@ where
 /// When a provider's secret cannot be read.
 pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, SecretError> {
     let clients = clients(kernel, config).await?;
+    let rollups = kernel.rollups("verify");
     let listed = |names: &[ProviderName]| -> Vec<Client> {
         names
             .iter()
@@ -111,28 +113,36 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
     let (company, status, check) = (listed(&config.company), listed(&config.status), listed(&config.representative));
 
     let undated: Vec<_> = check.iter().filter_map(Client::undated_check).collect();
-    let statuses = operation(kernel, config, "status", status.iter().filter_map(Client::status).collect());
+    let statuses = operation(kernel, &rollups, config, "status", status.iter().filter_map(Client::status).collect());
     Ok(Operations {
-        company: operation(kernel, config, "company", company.iter().filter_map(Client::company).collect())
+        company: operation(kernel, &rollups, config, "company", company.iter().filter_map(Client::company).collect())
             .cache(kernel.cache("company", config.cache))
             .manual(kernel.manual_entries("company")),
-        search: operation(kernel, config, "search", company.iter().filter_map(Client::search).collect())
+        search: operation(kernel, &rollups, config, "search", company.iter().filter_map(Client::search).collect())
             .cache(kernel.cache("search", config.cache)),
-        dated_check: operation(kernel, config, "check", check.iter().filter_map(Client::dated_check).collect())
-            .cache(kernel.cache("check", config.cache)),
+        dated_check: operation(
+            kernel,
+            &rollups,
+            config,
+            "check",
+            check.iter().filter_map(Client::dated_check).collect(),
+        )
+        .cache(kernel.cache("check", config.cache)),
         undated_check: (!undated.is_empty())
-            .then(|| operation(kernel, config, "check", undated).cache(kernel.cache("check", config.cache))),
+            .then(|| operation(kernel, &rollups, config, "check", undated).cache(kernel.cache("check", config.cache))),
         status: BatchIntegration::new(statuses, kernel.cache("status", config.status_cache), Arc::clone(&kernel.clock)),
     })
 }
 
 fn operation<Req, Res>(
     kernel: &Kernel,
+    rollups: &Arc<Rollups>,
     config: &Config,
     name: &'static str,
     ways: Vec<Way<Req, Res>>,
 ) -> Integration<Req, Res> {
     Integration::new("verify", name, config.policy.clone(), ways, Arc::clone(&kernel.clock))
+        .rollups(Arc::clone(rollups))
 }
 
 /// The clients that the configuration has settings for.

@@ -122,7 +122,7 @@ async fn an_entry_by_hand_leaves_an_audit_and_expires() {
     assert_eq!(door.send("company-enter").await.status, 200);
     let audits = door.items("audit#");
     assert_eq!(audits.len(), 1);
-    assert_eq!(audits[0].text("who"), Some("portal"));
+    assert_eq!(audits[0].text("who"), Some("key:portal"));
     assert_eq!(audits[0].text("target"), Some("company 4010394930"));
     assert_eq!((audits[0].text("before"), audits[0].text("after").is_some()), (Some("null"), true));
     door.clock.advance(HOUR * 24 * 30);
@@ -171,12 +171,12 @@ async fn throttling_is_obeyed_and_opens_nothing() {
 
 #[tokio::test]
 async fn a_burst_above_the_limit_waits_and_then_is_told_when_to_return() {
-    let door = Door::with(Settings { rate: ("2", "2", "400"), ..Settings::default() }).await;
+    let door = Door::with(Settings { rate: ("2", "4", "400"), ..Settings::default() }).await;
     let numbers: Vec<String> = (0..5).map(support::number).collect();
     let sent: Vec<_> = numbers.iter().map(|number| door.send_to("company", number)).collect();
     let answers = support::all(sent).await;
     let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
-    // The clock stands still: two leave at once, the third's slot is 500 ms away and so further than 400 ms.
+    // The clock stands still: two of a burst of four leave at once, the third's slot is 500 ms away and so further than 400 ms.
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 2);
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
     assert_eq!(refused.len(), 3);

@@ -23,6 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::aws::{Http, fetch};
 use crate::deploy::Api;
@@ -34,7 +35,11 @@ use routes::Routes;
 const BODY_LIMIT: usize = 6 * 1024 * 1024;
 /// API Gateway's limit of the request line and all headers together.
 const HEADERS_LIMIT: usize = 10_240;
-/// How long a caller waits at most.
+/// So many requests are with the functions at once, each in an environment of its own; the others wait at the door. In
+/// an account a thousand may be; here the cores are few, and when all callers of a burst started a process at the same
+/// time, none of them would be ready in time.
+const CONCURRENCY: usize = 32;
+/// How long a caller waits at most, once it is let in.
 const TIME_LIMIT: Duration = Duration::from_secs(29);
 
 /// Headers that concern one connection and end at the door.
@@ -61,6 +66,7 @@ struct Door {
     port: HeaderValue,
     cors: Option<Cors>,
     routes: Routes,
+    places: Semaphore,
     report: Report,
 }
 
@@ -81,6 +87,7 @@ pub(crate) fn open(
         port: text(listener.local_addr()?.port().to_string())?,
         cors: api.and_then(|api| api.cors.clone()),
         routes: Routes::new(api.iter().flat_map(|api| api.routes.keys())),
+        places: Semaphore::new(CONCURRENCY),
         report,
     };
     let router = Router::new().fallback(enter).with_state(Arc::new(door));
@@ -153,6 +160,8 @@ impl Door {
         let mut request = http::Request::new(Full::new(body));
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (parts.method, uri, parts.headers);
 
+        // In the order of arrival. The semaphore is never closed.
+        let _place = self.places.acquire().await;
         let answered =
             tokio::time::timeout(TIME_LIMIT, fetch(&self.http, request)).await.map_err(|_| Problem::TimedOut)?;
         let (parts, body) = answered

@@ -505,11 +505,8 @@ mod tests {
                 }
                 prop_assert!(!before.state.is_settled() || after.state >= before.state, "a settled message only moves up");
                 let item = store.read("message#m").unwrap();
-                let list = match after.state {
-                    State::InDoubt => Some(IN_DOUBT),
-                    state if state.is_settled() => None,
-                    _ => Some("email"),
-                };
+                let waiting = if after.state == State::InDoubt { IN_DOUBT } else { "email" };
+                let list = (!after.state.is_settled()).then_some(waiting);
                 prop_assert_eq!(item.text(DUE), list);
                 prop_assert_eq!(item.number(NOT_BEFORE).is_some(), list.is_some());
             }

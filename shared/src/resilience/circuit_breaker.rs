@@ -382,6 +382,24 @@ mod tests {
     }
 
     #[test]
+    fn five_failures_that_nobody_acted_upon_are_overdue_after_a_second_and_a_half_unless_open_already() {
+        let policy = BreakerPolicy::default();
+        let patient = BreakerPolicy { min_streak: SECOND * 2, ..policy };
+        for (failures, open, policy, age_ms, overdue) in [
+            (5, false, policy, 1_499, false),
+            (5, false, policy, 1_500, true),
+            (4, false, policy, 1_500, false),
+            (5, true, policy, 1_500, false),
+            (5, false, patient, 1_999, false),
+            (5, false, patient, 2_000, true),
+        ] {
+            let circuit = Circuit { failures, open, streak_at: Some(START), ..Circuit::default() };
+            let now = START.after(Duration::from_millis(age_ms));
+            assert_eq!(circuit.is_overdue(&policy, now), overdue, "{failures} failures, {age_ms} ms, open: {open}");
+        }
+    }
+
+    #[test]
     fn a_success_in_between_heals_the_count() {
         let mut fleet = Fleet::new();
         for _ in 0..4 {

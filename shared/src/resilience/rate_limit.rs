@@ -173,8 +173,13 @@ impl From<&Item> for Bucket {
 impl From<Bucket> for Item {
     fn from(bucket: Bucket) -> Self {
         let blocked = bucket.blocked_until.map(|until| ("blocked_until".to_owned(), until.as_millis().into()));
-        let numbers =
-            [("tat", bucket.tat_us), ("day", bucket.day), ("day_count", bucket.day_count), ("taken", bucket.taken)];
+        let numbers = [
+            ("tat", bucket.tat_us),
+            ("day", bucket.day),
+            ("day_count", bucket.day_count),
+            ("day_quota", bucket.day_quota),
+            ("taken", bucket.taken),
+        ];
         let numbers = numbers.map(|(name, number)| (name.to_owned(), number.into()));
         Self(numbers.into_iter().chain(blocked).collect())
     }
@@ -517,6 +522,15 @@ mod tests {
     }
 
     #[test]
+    fn the_slots_of_a_lease_are_an_interval_apart() {
+        let (store, policy) = (MemoryStore::new(), policy(100, 1, 0));
+        let mut lease = take(&store, &policy, 3, START).unwrap();
+        let slots =
+            [(); 4].map(|()| lease.pop(&policy, START, START.after(SECOND)).map(|at| at.since(START).as_millis()));
+        assert_eq!(slots, [Some(0), Some(10), Some(20), None]);
+    }
+
+    #[test]
     fn slots_ahead_wait_for_their_time_and_stay_for_later_when_that_is_too_long() {
         let (store, policy) = (MemoryStore::new(), policy(10, 1, 1_000));
         let at = |ms| START.after(Duration::from_millis(ms));
@@ -532,8 +546,9 @@ mod tests {
         let (store, policy) = (MemoryStore::new(), policy(100, 300, 0).daily(Some(3)));
         // 23:59:59 in Seoul.
         let evening = Timestamp::parse_rfc3339("2026-11-21T14:59:59Z").unwrap();
-        for _ in 0..3 {
-            assert_eq!(wait(&store, &policy, evening), Ok(0));
+        // With pauses, in which the bucket empties: an environment that knows nothing must not begin the day anew.
+        for seconds in [3, 2, 1] {
+            assert_eq!(wait(&store, &policy, evening.before(SECOND * seconds)), Ok(0));
         }
         assert_eq!(wait(&store, &policy, evening), Err(1_000), "until midnight");
         let midnight = evening.after(SECOND);
@@ -575,6 +590,51 @@ mod tests {
     }
 
     #[test]
+    fn what_remains_of_a_quota_is_what_was_not_taken_today() {
+        let (store, policy) = (MemoryStore::new(), policy(10, 10, 0).daily(Some(3)));
+        assert!(take(&store, &policy, 1, START).is_ok());
+        let bucket = Bucket::from(&store.read("rate#p").unwrap());
+        for (hours, remaining) in [(1, 2), (24, 3)] {
+            assert_eq!(bucket.remaining(&policy, START.after(SECOND * 3_600 * hours)), remaining, "{hours} h later");
+        }
+    }
+
+    #[test]
+    fn those_who_planned_by_the_same_reading_do_not_overdraw_the_quota() {
+        let (store, policy) = (MemoryStore::new(), policy(100, 100, 0).daily(Some(3)));
+        assert!(take(&store, &policy, 1, START).is_ok());
+        let reading = Bucket::from(&store.read("rate#p").unwrap());
+        let applied = [(); 4].map(|()| match reading.plan("rate#p", &policy, 1, SECOND, START) {
+            Plan::Take { update, .. } => matches!(store.apply(&update), Outcome::Applied(_)),
+            Plan::Refuse(_) => panic!("two are left by this reading"),
+        });
+        assert_eq!(applied, [true, true, false, false]);
+    }
+
+    #[test]
+    fn whatever_the_store_has_exactly_one_form_of_a_take_is_applied() {
+        let (policy, now_us) = (policy(10, 10, 0), START.as_micros());
+        for stored_us in [now_us - 1, now_us, now_us + 1] {
+            let applied = [now_us, now_us + 1].map(|believed_us| {
+                let store = MemoryStore::new();
+                store.replace("rate#p".to_owned(), Bucket { tat_us: stored_us, ..Bucket::default() }.into());
+                let believed = Bucket { tat_us: believed_us, ..Bucket::default() };
+                let Plan::Take { update, .. } = believed.plan("rate#p", &policy, 1, SECOND, START) else {
+                    panic!("there is room")
+                };
+                matches!(store.apply(&update), Outcome::Applied(_))
+            });
+            let idle = stored_us <= now_us;
+            assert_eq!(applied, [idle, !idle], "{} us from now", stored_us - now_us);
+        }
+    }
+
+    #[test]
+    fn a_provider_and_a_caller_of_one_name_have_different_keys() {
+        assert_eq!((key("p"), caller_key("p")), ("rate#p".to_owned(), "rate#caller#p".to_owned()));
+    }
+
+    #[test]
     fn an_environment_learns_its_part_of_the_fleet_from_the_counts() {
         let mut share = Share::default();
         assert!((share.environments() - 1.0).abs() < f64::EPSILON);
@@ -600,7 +660,34 @@ mod tests {
         assert_eq!(policy.share_of(0.0), policy);
     }
 
+    fn any_bucket() -> impl Strategy<Value = Bucket> {
+        let times = (-3_000_000..3_000_000_i64, prop::option::of(0..3_000_u64));
+        let counts = (0..6_i64, 0..9_i64, 0..99_i64);
+        (times, -1..2_i64, counts).prop_map(|((tat, blocked), day, (day_count, day_quota, taken))| Bucket {
+            tat_us: START.as_micros() + tat,
+            blocked_until: blocked.map(|ms| START.after(Duration::from_millis(ms))),
+            day: day_of(START) + day,
+            day_count,
+            day_quota,
+            taken,
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_bucket_survives_the_store(bucket in any_bucket()) {
+            prop_assert_eq!(Bucket::from(&Item::from(bucket)), bucket);
+        }
+
+        #[test]
+        fn the_stricter_of_two_readings_allows_what_both_allow(left in any_bucket(), right in any_bucket()) {
+            let stricter = left.stricter(right);
+            prop_assert_eq!(stricter, right.stricter(left));
+            prop_assert_eq!(left.stricter(left), left);
+            let [both, left, right] = [stricter, left, right].map(|bucket| bucket.slot_in(&policy(10, 10, 0), START));
+            prop_assert_eq!(both, left.max(right));
+        }
+
         /// The promise of the module, for any arrivals, any policy, any leases, and a block in the middle: slots used as
         /// late as can be still keep the bound.
         #[test]

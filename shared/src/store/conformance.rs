@@ -5,9 +5,15 @@
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a failed expectation is a failed test")]
 
-use crate::clock::Timestamp;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
 
 use super::{Action, DUE, Item, MemoryStore, NOT_BEFORE, Outcome, Read, Store, Test, Update, Value};
+use crate::clock::Timestamp;
+
+/// Seeds for [`check_random`], so that every store is asked the same histories.
+pub const SEEDS: [u64; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
 
 /// Attributes the random histories use. One is a reserved word of DynamoDB's expression language.
 const NAMES: [&str; 4] = ["state", "count", "until", "token"];
@@ -75,7 +81,7 @@ pub async fn check_due(store: &dyn Store) {
     store.update(&off_the_list).await.expect("update");
     let due = async |until: i64, limit| store.due(&list, Timestamp::from_millis(until), limit).await.expect("due");
     assert_eq!(due(20, 9).await, [early.clone(), late.clone()], "oldest first, to the millisecond");
-    assert_eq!(due(99, 1).await, [early.clone()]);
+    assert_eq!(due(99, 1).await, std::slice::from_ref(&early));
     assert_eq!(due(9, 9).await, [""; 0]);
     put("a", 40).await;
     assert_eq!(due(99, 9).await, [late, later, early], "an item moves with its time");
@@ -101,6 +107,34 @@ pub async fn check_random(store: &dyn Store, seed: u64, histories: u32, length: 
             assert_eq!(got, model.apply(&update), "{place}: {update:?}");
         }
     }
+}
+
+/// Lets `tasks` tasks at once add one to the same number, `each` times each. No addition may be lost or made twice, and a
+/// guard stops whoever comes after the last.
+pub async fn check_contended(store: Arc<dyn Store>, tasks: u32, each: u32) {
+    let key = format!("conformance#{}", uuid::Uuid::new_v4());
+    let all = i64::from(tasks) * i64::from(each);
+    let below = Update::of(&key).when([Test::Absent("count"), Test::AtMost("count", all - 1)]);
+    let add = below.then([Action::Add("count", 1)]);
+    let adding = (0..tasks).map(|_| {
+        let (store, add) = (Arc::clone(&store), add.clone());
+        tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..each {
+                let outcome = store.update(&add).await.expect("update");
+                assert!(matches!(outcome, Outcome::Applied(_)), "refused before the last: {outcome:?}");
+                seen.extend(outcome.into_item().number("count"));
+            }
+            seen
+        })
+    });
+    let seen = join_all(adding.collect::<Vec<_>>()).await;
+    let mut seen: Vec<i64> = seen.into_iter().flat_map(|task| task.expect("a task that adds")).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=all).collect::<Vec<_>>(), "each addition is told what it alone has made");
+    let left = store.get(&key, Read::Consistent).await.expect("get");
+    assert_eq!(left, Some(item([("count", all.into())])));
+    assert_eq!(store.update(&add).await.expect("update"), Outcome::Refused(left));
 }
 
 fn random_update(random: &mut fastrand::Rng, key: String) -> Update {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use ieum::answers::{Request, Response};
 use ieum::gate::Gate;
 use ieum::integration::{Answer, BatchIntegration, CallError, Integration, Source, Way};
 use ieum::policy::Policy;
@@ -146,6 +147,18 @@ async fn in_an_outage_of_the_store_as_well_this_process_still_remembers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_becomes_too_old_while_the_circuit_is_read_is_not_served() {
+    let faulty = FaultyStore::new();
+    let (world, registry) = (World::over(faulty.clone()), Registry::new("first"));
+    let asking = batch(&world, &[&registry], once());
+    ask(&asking, &[1]).await;
+    advance(CACHE.fresh + CACHE.stale - secs(1)).await;
+    registry.fails(Some(down));
+    faulty.set_only("get breaker", Mode::Slow(secs(1)));
+    assert_eq!(told(&ask(&asking, &[1]).await), [None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_stand_in_answers_is_not_remembered() {
     let (world, first, second) = (World::new(), Registry::new("first"), Registry::new("second"));
     let asking = batch(&world, &[&first, &second], once());
@@ -182,11 +195,22 @@ async fn a_hundred_questions_cost_one_reading_of_the_store_and_one_write_for_eac
     let faulty = FaultyStore::new();
     let (world, registry) = (World::over(faulty.clone()), Registry::new("first"));
     let numbers: Vec<u32> = (0..100).collect();
-    assert!(ask(&batch(&world, &[&registry], once()), &numbers).await.iter().all(Result::is_ok));
+    let asking = batch(&world, &[&registry], once());
+    assert!(ask(&asking, &numbers).await.iter().all(Result::is_ok));
     let log = faulty.log();
     assert_eq!(log[..2], ["get breaker", "get_many cache"]);
     assert_eq!(log[2..], vec!["update cache"; 100]);
+    assert!(ask(&asking, &numbers).await.iter().all(Result::is_ok));
+    assert_eq!(faulty.log(), [""; 0], "all are in memory");
     assert!(ask(&batch(&world, &[&registry], once()), &numbers).await.iter().all(Result::is_ok));
     assert_eq!(faulty.log(), ["get breaker", "get_many cache"]);
     assert_eq!(registry.asked().len(), 1);
+}
+
+#[test]
+fn a_batch_is_known_when_every_answer_is_and_its_words_are_a_number() {
+    for (texts, known) in [(&[][..], true), (&["a", "b"], true), (&["a", "unknown"], false)] {
+        assert_eq!(texts.iter().map(|text| reply(text)).collect::<Vec<_>>().is_known(), known, "{texts:?}");
+    }
+    assert_eq!(vec![Question(1), Question(2)].readable(), "2 requests");
 }

@@ -264,7 +264,13 @@ impl World {
                 let listed = self.store.inner.due(IN_DOUBT, self.clock.now(), 1_000).await.unwrap();
                 assert!(listed.contains(&ledger::key(id)), "{place}: `{id}` is in doubt and not listed");
             }
-            state => panic!("{place}: `{id}` is {} after a long time", state.name()),
+            State::Accepted
+            | State::Queued
+            | State::Sending
+            | State::Delivered
+            | State::Undelivered
+            | State::Bounced
+            | State::Complained => panic!("{place}: `{id}` is {} after a long time", message.state.name()),
         }
     }
 }

@@ -3,11 +3,14 @@
 //! Time is real here, because the requests cross a socket; nothing waits for it.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use dynoxide::Database;
 use futures_util::future::join_all;
+use ieum::clock::{Clock, CorrectedClock, SystemClock, Timestamp};
 use ieum::http::HttpClient;
 use ieum::store::{Action, DynamoStore, MemoryStore, Outcome, Read, Store, StoreError, Test, Update, conformance};
+use ieum::testing::{dynamodb_at, dynamodb_over};
 
 const TABLE: &str = "ieum";
 
@@ -46,29 +49,21 @@ static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
     format!("http://{address}")
 });
 
-/// A store over the kernel's own HTTP client, configured as in `ieum::aws`: no retries.
-fn store(endpoint: &str, table: &str) -> DynamoStore {
-    use aws_sdk_dynamodb::config::retry::RetryConfig;
-    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .region(Region::from_static("ap-northeast-2"))
-        .endpoint_url(endpoint)
-        .http_client(HttpClient::new(None).unwrap())
-        .retry_config(RetryConfig::disabled())
-        .build();
-    DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
-}
-
-fn embedded() -> DynamoStore {
-    store(&ENDPOINT, TABLE)
+pub(crate) fn embedded() -> DynamoStore {
+    dynamodb_at(&ENDPOINT, TABLE)
 }
 
 #[tokio::test]
 async fn the_written_rules_hold() {
     conformance::check(&embedded()).await;
     conformance::check_due(&embedded()).await;
+}
+
+#[tokio::test]
+async fn the_histories_every_store_is_asked_have_the_same_answers_as_in_memory() {
+    for seed in conformance::SEEDS {
+        conformance::check_random(&embedded(), seed, 25, 20).await;
+    }
 }
 
 /// `IEUM_SEED` repeats the histories of an earlier run; a failure names its seed.
@@ -79,37 +74,20 @@ async fn any_history_has_the_same_answers_as_in_memory() {
 }
 
 #[tokio::test]
-async fn the_memory_store_agrees_with_a_second_one_on_any_history() {
-    conformance::check_random(&MemoryStore::new(), 7, 200, 20).await;
-}
-
-/// 32 tasks add 200 each, and a guard stops whoever comes after the last.
-async fn count_together(store: Arc<dyn Store>) {
-    const ALL: i64 = 32 * 200;
-    let below = Update::of("count#together").when([Test::Absent("count"), Test::AtMost("count", ALL - 1)]);
-    let add = below.then([Action::Add("count", 1)]);
-    let tasks = (0..32).map(|_| {
-        let (store, add) = (Arc::clone(&store), add.clone());
-        tokio::spawn(async move {
-            for _ in 0..200 {
-                assert!(matches!(store.update(&add).await.unwrap(), Outcome::Applied(_)));
-            }
-        })
-    });
-    join_all(tasks.collect::<Vec<_>>()).await.into_iter().for_each(|task| task.unwrap());
-    let item = store.get("count#together", Read::Consistent).await.unwrap().unwrap();
-    assert_eq!(item.number("count"), Some(ALL));
-    assert_eq!(store.update(&add).await.unwrap(), Outcome::Refused(Some(item)));
+async fn the_memory_store_agrees_with_a_second_one_on_the_same_histories() {
+    for seed in conformance::SEEDS {
+        conformance::check_random(&MemoryStore::new(), seed, 25, 20).await;
+    }
 }
 
 #[tokio::test]
 async fn concurrent_increments_lose_nothing() {
-    count_together(Arc::new(embedded())).await;
+    conformance::check_contended(Arc::new(embedded()), 32, 200).await;
 }
 
 #[tokio::test]
 async fn concurrent_increments_lose_nothing_in_memory_either() {
-    count_together(Arc::new(MemoryStore::new())).await;
+    conformance::check_contended(Arc::new(MemoryStore::new()), 32, 200).await;
 }
 
 /// Exactly one of many rivals for the same thing gets it, as with the probe of a circuit.
@@ -155,14 +133,14 @@ async fn failures(store: &DynamoStore) -> [StoreError; 3] {
 #[tokio::test]
 async fn an_endpoint_where_nobody_listens_is_unreachable() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for error in failures(&store(&format!("http://{nobody}"), TABLE)).await {
+    for error in failures(&dynamodb_at(&format!("http://{nobody}"), TABLE)).await {
         assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
     }
 }
 
 #[tokio::test]
 async fn a_missing_table_is_a_refusal() {
-    for error in failures(&store(&ENDPOINT, "elsewhere")).await {
+    for error in failures(&dynamodb_at(&ENDPOINT, "elsewhere")).await {
         assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     }
 }
@@ -175,7 +153,7 @@ async fn always(status: u16, code: &'static str) -> DynamoStore {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-    store(&format!("http://{address}"), TABLE)
+    dynamodb_at(&format!("http://{address}"), TABLE)
 }
 
 #[tokio::test]
@@ -223,3 +201,24 @@ async fn what_another_version_wrote_is_unreadable_and_not_guessed_at() {
 }
 
 const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=00";
+
+/// The machine's clock, five seconds ahead.
+#[derive(Debug)]
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().after(Duration::from_secs(5))
+    }
+}
+
+#[tokio::test]
+async fn every_answer_corrects_the_clock() {
+    let clock = Arc::new(CorrectedClock::new(Arc::new(Ahead)));
+    let store = dynamodb_over(HttpClient::new(None).unwrap().correcting(Arc::clone(&clock)), &ENDPOINT, TABLE);
+    let off = || clock.now().as_millis() - SystemClock.now().as_millis();
+    assert!((4_900..=5_100).contains(&off()), "{}", off());
+    store.get("warm", Read::Consistent).await.unwrap();
+    // Half a second, half a slow trip, and the moment between two looks.
+    assert!(off().abs() <= 1_100, "{}", off());
+}

@@ -499,7 +499,7 @@ mod responses {
         assert_eq!(header("content-security-policy"), Some("default-src 'none'"));
         assert_eq!(
             (header("referrer-policy"), header("x-content-type-options")),
-            (Some("no-referrer"), Some("nosniff"))
+            (Some("strict-origin"), Some("nosniff"))
         );
     }
 

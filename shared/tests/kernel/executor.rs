@@ -10,12 +10,13 @@ use ieum::provider::ProviderError;
 use ieum::resilience::backoff::Backoff;
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::store::Read;
+use ieum::telemetry::{LogLevel, METRICS};
 use ieum::testing::Scripted;
 use tokio::time::{Instant, advance};
 
 use crate::support::{
-    CACHE, Called, FaultyStore, Mode, Outside, Question, Reply, World, ask, down, live, ms, once, refusal, refused,
-    reply, secs, throttled, times, told, up_to,
+    CACHE, Called, FaultyStore, Mode, Outside, Question, Reply, World, ask, down, listen, live, ms, once, refusal,
+    refused, reply, secs, throttled, times, told, up_to,
 };
 
 /// 10 per second, 2 at once, half a second of patience.
@@ -69,6 +70,37 @@ mod answers_that_are_remembered {
         assert_eq!(provider.calls().len(), 2, "the provider was asked first");
         advance(CACHE.stale).await;
         assert_eq!(refused(&ask(&asking, 1).await), refusal(503, "provider_unavailable", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_one_is_still_given_when_a_provider_has_used_up_the_deadline() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then(live()).then_after(secs(60), live());
+        let asking = world.asking(&provider, once()).cache(world.cache());
+        assert!(ask(&asking, 1).await.is_ok());
+        advance(CACHE.fresh).await;
+        let began = Instant::now();
+        let called = asking.call(&Question(1), began + ms(500)).await;
+        assert_eq!(told(&called), Some(("live", Source::Stale { age: CACHE.fresh + ms(500) })));
+        assert_eq!(began.elapsed(), ms(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looking_for_a_fresh_one_asks_nobody_and_finds_it_in_any_environment() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        let [here, there] = [(); 2].map(|()| world.asking(&provider, once()).cache(world.cache()));
+        assert_eq!(here.remembered(&Question(1)).await, None);
+        ask(&here, 1).await.unwrap();
+        advance(CACHE.fresh - ms(1)).await;
+        for environment in [&here, &there] {
+            let found = environment.remembered(&Question(1)).await.unwrap();
+            assert_eq!((found.value, found.source), (reply("live"), Source::Cached { age: CACHE.fresh - ms(1) }));
+        }
+        advance(ms(1)).await;
+        for environment in [&here, &there, &world.asking(&provider, once())] {
+            assert_eq!(environment.remembered(&Question(1)).await, None, "stale, or without a memory");
+        }
+        assert_eq!(provider.calls().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,12 +191,20 @@ mod answers_entered_by_hand {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_fills_in_for_a_provider_that_does_not_know() {
+        let (world, provider) = (World::new(), Scripted::new("p", || Ok(reply("unknown"))));
+        let asking = world.asking(&provider, once()).manual(world.manual());
+        assert_eq!(told(&ask(&asking, 1).await), Some(("unknown", Source::Live)));
+        enter(&asking, "by hand").await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("by hand", Source::Manual { age: Duration::ZERO })));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_newer_of_a_stale_answer_and_a_manual_one_wins() {
         let (world, provider) = (World::new(), Scripted::new("p", down));
         provider.then(live());
         let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
-        enter(&asking, "older").await;
-        advance(secs(1)).await;
+        enter(&asking, "as old").await;
         assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
         advance(CACHE.fresh).await;
         assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Stale { age: CACHE.fresh })));
@@ -369,6 +409,20 @@ mod time {
         }
         assert!(ask(&asking, 1).await.is_ok());
         assert_eq!(provider.calls().len(), 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_after_half_the_time_allowed_counts_against_a_provider() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for _ in 0..5 {
+            provider.then_after(ms(600), live());
+        }
+        let asking = world.asking(&provider, once());
+        for _ in 0..5 {
+            assert!(asking.call(&Question(1), Instant::now() + ms(500)).await.is_err());
+        }
+        assert!(ask(&asking, 1).await.is_err());
+        assert_eq!(provider.calls().len(), 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -863,5 +917,78 @@ mod environments {
         let (left, right) = tokio::join!(ask_at_once(&here, 0..10), ask_at_once(&there, 0..10));
         assert_eq!(times(&provider, began), [0, 0, 100, 200, 300, 400, 500].map(ms));
         assert_eq!(left.iter().chain(&right).filter(|called| called.is_ok()).count(), 7);
+    }
+}
+
+mod on_the_record {
+    use super::*;
+
+    #[test]
+    fn each_source_has_a_name_and_all_but_a_live_one_an_age() {
+        let age = secs(5);
+        let sources = [Source::Live, Source::Cached { age }, Source::Stale { age }, Source::Manual { age }];
+        assert_eq!(sources.map(Source::label), ["live", "cached", "stale", "manual"]);
+        assert_eq!(sources.map(Source::age), [None, Some(age), Some(age), Some(age)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_and_each_refusal_is_one_line_that_counts_what_became_of_the_call() {
+        let (captured, _guard) = listen(LogLevel::Info);
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then_after(ms(70), live());
+        let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
+        for _ in 0..2 {
+            ask(&asking, 1).await.unwrap();
+        }
+        advance(CACHE.fresh).await;
+        ask(&asking, 1).await.unwrap();
+        asking.manual_entries().unwrap().enter(&Question(2), &reply("by hand"), "kim", secs(60)).await.unwrap();
+        ask(&asking, 2).await.unwrap();
+        for number in 3..=6 {
+            ask(&asking, number).await.unwrap_err();
+        }
+        let limited = world.limited(&Scripted::new("q", live), once(), RatePolicy::new(1, secs(60), 1, ms(0)));
+        ask(&limited, 1).await.unwrap();
+        ask(&limited, 2).await.unwrap_err();
+
+        let told =
+            captured.lines().into_iter().filter(|line| line["message"] == "answer" || line["message"] == "refused");
+        let told = told.map(|line| {
+            let words = ["message", "source", "answer_ms"].into_iter().filter_map(|name| line.get(name));
+            let words = words.map(|word| word.to_string().replace('"', ""));
+            let counted = |(name, unit): &&(&str, &str)| *unit == "Count" && line.get(*name) == Some(&1.into());
+            let counts = METRICS.iter().filter(counted).map(|(name, _)| (*name).to_owned());
+            words.chain(counts).collect::<Vec<_>>().join(" ")
+        });
+        let told: Vec<String> = told.collect();
+        let expected = [
+            "answer live 70 cache_miss",
+            "answer cached 0 cache_hit",
+            "answer stale 0 cache_stale",
+            "answer manual 0 manual",
+            "answer none 0 unanswered",
+            "answer none 0 unanswered",
+            "answer none 0 unanswered",
+            "refused circuit_open",
+            "answer none 0 unanswered",
+            "answer live 0 cache_miss",
+            "refused limited",
+            "answer none 0 unanswered",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_attempt_is_one_line_with_its_number_its_time_and_its_outcome() {
+        let (captured, _guard) = listen(LogLevel::Info);
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        provider.then_after(ms(30), down());
+        ask(&world.asking(&provider, up_to(2)), 1).await.unwrap();
+        let lines = captured.lines().into_iter().filter(|line| line["message"] == "api_call");
+        let fields = ["integration", "provider", "endpoint", "attempt", "status", "success", "failure", "duration_ms"];
+        let told: Vec<_> = lines.map(|line| fields.map(|field| line[field].to_string().replace('"', ""))).collect();
+        let expected =
+            [["test", "p", "ask", "1", "unavailable", "0", "1", "30"], ["test", "p", "ask", "2", "ok", "1", "0", "0"]];
+        assert_eq!(told, expected);
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ieum::api::{CallerLimits, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::{Access, Door, IeumSecret};
 use ieum::error::{ApiError, Language};
@@ -55,6 +56,20 @@ async fn an_environment_that_calls_now_and_then_takes_one_slot_at_a_time() {
     }
     let item = store.inner.read("rate#p").unwrap();
     assert_eq!((count(&store.log(), "update rate"), item.number("taken")), (10, Some(10)));
+}
+
+/// A trip to the store takes three intervals here, so that for whoever has lost against a rival the bucket is idle again.
+#[tokio::test(start_paused = true)]
+async fn all_who_come_at_once_after_a_pause_have_a_slot_while_the_burst_lasts() {
+    let store = FaultyStore::new();
+    store.set_only("update rate", Mode::Slow(ms(30)));
+    let provider = Scripted::new("p", live);
+    let fleet: Vec<_> = (0..32)
+        .map(|_| World::over(store.clone()).limited(&provider, once(), RatePolicy::new(100, secs(1), 100, secs(1))))
+        .collect();
+    let answers = join_all(fleet.iter().zip(0..).map(|(asking, number)| ask(asking, number))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 32);
+    assert_eq!(count(&store.log(), "update rate"), 1 + 2 * 31, "whoever lost once does not lose again");
 }
 
 #[tokio::test(start_paused = true)]

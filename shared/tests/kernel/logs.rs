@@ -15,13 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ieum::http::{HttpClient, Outgoing};
 use ieum::integration::{Integration, Way};
 use ieum::provider::{Provider, ProviderError};
+use ieum::resilience::rate_limit::RatePolicy;
 use ieum::telemetry::{LevelSwitch, LogLevel, redact, subscriber};
 use ieum::testing::{Scripted, TokioClock};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::support::{Question, Reply, World, ask, down, listen, listen_and_switch, live, once, throttled};
+use crate::support::{Question, Reply, World, ask, down, listen, listen_and_switch, live, ms, once, secs, throttled};
 
 /// Lines of an ordinary run, for a debug build; `IEUM_LOG_LINES` asks for more.
 const LINES: u64 = 26_000;
@@ -744,6 +745,11 @@ async fn every_metric_line_is_in_the_embedded_metric_format() {
     for number in [1, 1, 2, 3, 3] {
         let _ = ask(&integration, number).await;
     }
+    let scarce = Scripted::new("scarce", live);
+    let limited = world.limited(&scarce, once(), RatePolicy::new(1, secs(60), 1, ms(0)));
+    for number in [1, 2] {
+        let _ = ask(&limited, number).await;
+    }
     tracing::info!(target: ieum::telemetry::METRIC, success = 1_u64, "no dimension to file it under");
     tracing::info!(target: ieum::telemetry::METRIC, provider = "p", "nothing measured");
     drop(guard);
@@ -751,7 +757,7 @@ async fn every_metric_line_is_in_the_embedded_metric_format() {
     let metrics: Vec<_> = lines.iter().filter(|line| line.contains_key("_aws")).collect();
     metrics.iter().for_each(|line| check_metrics(line));
     let named = |name: &str| metrics.iter().filter(|line| line["message"] == name).count();
-    assert_eq!((named("answer"), named("api_call")), (5, provider.calls().len()));
+    assert_eq!((named("answer"), named("api_call"), named("refused")), (7, provider.calls().len() + 1, 1));
     assert_eq!(lines.len() - metrics.len(), 2, "the two that are no metrics");
     for (name, _) in ieum::telemetry::METRICS {
         assert!(metrics.iter().any(|line| line.contains_key(name)), "`{name}` is never written");

@@ -6,7 +6,7 @@
 //! a provider that fails, hangs and throttles. Time is tokio's paused clock, randomness is seeded, there is one thread:
 //! the same seed is the same history.
 //!
-//! [`World`](world::World) watches from outside and holds each promise of `ieum::resilience` against what happened. That
+//! [`World`] watches from outside and holds each promise of `ieum::resilience` against what happened. That
 //! it would notice a broken promise is shown by breaking every rule once, see [`ieum::planted`].
 
 pub mod environment;

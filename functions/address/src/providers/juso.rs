@@ -216,7 +216,8 @@ impl Juso {
         let Some(CoordinateRow { ent_x, ent_y }) = rows.first() else { return Ok(Located { point: None }) };
         let metres = |text: &str| text.trim().parse::<f64>().map_err(|_| nonsense("a coordinate is not a number"));
         let point = utm_k::to_wgs84(metres(ent_x)?, metres(ent_y)?);
-        point.map(|point| Located { point: Some(point) }).ok_or_else(|| nonsense("the place is not in Korea"))
+        let point = point.map_err(|error| ProviderError::Malformed(Box::new(error)))?;
+        Ok(Located { point: Some(point) })
     }
 }
 

@@ -22,9 +22,8 @@ use url::Url;
 
 use crate::address::{
     Address, AddressPage, AddressQuery, AddressThere, BuildingNumber, Codes, Located, MatchQuality, Point, Region,
-    Site, code,
+    Site, code, extra,
 };
-use crate::postcode::extra;
 use crate::sido;
 
 /// The last page Kakao gives.

@@ -1,5 +1,6 @@
 //! The door before a stand-in for the local AWS: a listener that answers what each test tells it to.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -21,16 +22,10 @@ struct Stand {
 }
 
 async fn stand(status: StatusCode, body: impl Into<Bytes>) -> Stand {
-    let listener = || async { TcpListener::bind(("127.0.0.1", 0)).await.unwrap_or_else(|error| panic!("{error}")) };
-    let url =
-        |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap_or_else(|error| panic!("{error}")));
-    let (aws, front) = (listener().await, listener().await);
-    let (aws_url, front_url) = (url(&aws), url(&front));
-
     let body = body.into();
     let seen: Arc<Mutex<Vec<http::request::Parts>>> = Arc::default();
     let record = seen.clone();
-    let router = axum::Router::new().fallback(move |request: Request| {
+    let router = Router::new().fallback(move |request: Request| {
         let (parts, _) = request.into_parts();
         record.lock().unwrap_or_else(|error| panic!("{error}")).push(parts);
         let mut response = Response::new(Body::from(body.clone()));
@@ -38,6 +33,16 @@ async fn stand(status: StatusCode, body: impl Into<Bytes>) -> Stand {
         response.headers_mut().insert("access-control-allow-origin", HeaderValue::from_static("*"));
         async move { response }
     });
+    stand_before(router, seen).await
+}
+
+async fn stand_before(router: Router, seen: Arc<Mutex<Vec<http::request::Parts>>>) -> Stand {
+    let listener = || async { TcpListener::bind(("127.0.0.1", 0)).await.unwrap_or_else(|error| panic!("{error}")) };
+    let url =
+        |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap_or_else(|error| panic!("{error}")));
+    let (aws, front) = (listener().await, listener().await);
+    let (aws_url, front_url) = (url(&aws), url(&front));
+
     tokio::spawn(async move { axum::serve(aws, router).await });
 
     let cors = Cors::from_template(
@@ -88,6 +93,30 @@ async fn a_request_reaches_the_api_under_its_own_host_with_who_called_and_a_trac
     );
     assert_eq!(passed.headers.get("x-private"), None);
     assert_eq!(response.headers().get("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn callers_for_whom_there_is_no_place_wait_their_turn() {
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (full, counted) = (Arc::new(tokio::sync::Barrier::new(CONCURRENCY)), Arc::clone(&most));
+    let router = Router::new().fallback(move || {
+        let (inside, most, full) = (Arc::clone(&inside), Arc::clone(&counted), Arc::clone(&full));
+        async move {
+            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Nobody is answered before every place is taken; then a while for one who comes too many.
+            full.wait().await;
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            inside.fetch_sub(1, Ordering::SeqCst);
+            "{}"
+        }
+    });
+    let stand = Arc::new(stand_before(router, Arc::default()).await);
+    let ask = |stand: Arc<Stand>| async move { stand.send("GET", "/v1/things/1", &[], vec![]).await.status() };
+    let callers: tokio::task::JoinSet<_> = (0..3 * CONCURRENCY).map(|_| ask(Arc::clone(&stand))).collect();
+    assert_eq!(callers.join_all().await, vec![StatusCode::OK; 3 * CONCURRENCY]);
+    assert_eq!(most.load(Ordering::SeqCst), CONCURRENCY);
 }
 
 #[tokio::test]
