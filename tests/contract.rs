@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use ieum::api::Route;
 use ieum::config::{Env, Reader};
+use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
 
 /// One deployed function, as its code describes itself.
@@ -144,6 +145,25 @@ fn the_template_sets_what_is_required_and_nothing_unknown() {
         let required: BTreeSet<String> = required.map(|(name, _)| name.clone()).collect();
         assert_eq!(set.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "{}: unknown", function.name);
         assert_eq!(required.difference(&set).collect::<Vec<_>>(), Vec::<&String>::new(), "{}: not set", function.name);
+    }
+}
+
+#[test]
+fn the_console_offers_what_each_function_lets_change() {
+    let words = |schema: &Schema| schema.settings().map(|(name, form)| (name.to_owned(), form)).collect::<Vec<_>>();
+    let env = Env::from([
+        ("STAGE", "local"),
+        ("VERIFY_PROVIDERS", "mock"),
+        ("VERIFY_STATUS_PROVIDERS", "mock"),
+        ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
+        ("ADDRESS_PROVIDERS", "mock"),
+        ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
+    ]);
+    let verify = verify::Config::from_env(&env).expect("a configuration").schema();
+    let address = address::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address] {
+        let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
+        assert_eq!(words(&offered), words(&of_function));
     }
 }
 

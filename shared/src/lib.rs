@@ -10,6 +10,7 @@
 
 pub mod answers;
 pub mod api;
+mod audit;
 pub mod auth;
 pub mod aws;
 pub mod clock;
@@ -32,6 +33,7 @@ pub mod resilience;
 pub mod rollups;
 pub mod runtime;
 pub mod secrets;
+pub mod settings;
 pub mod single_flight;
 pub mod start;
 pub mod store;

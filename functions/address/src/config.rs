@@ -7,6 +7,7 @@ use ieum::resilience::cache::CachePolicy;
 use ieum::resilience::circuit_breaker::BreakerPolicy;
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::secrets::SecretName;
+use ieum::settings::Schema;
 use url::Url;
 
 /// Who can answer.
@@ -18,6 +19,17 @@ pub enum ProviderName {
     Kakao,
     /// Made-up answers.
     Mock,
+}
+
+impl ProviderName {
+    /// The name by which its gate, its variables and its lines in the log go.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Juso => "juso",
+            Self::Kakao => "kakao",
+            Self::Mock => "mock",
+        }
+    }
 }
 
 /// What is answered when nobody answers.
@@ -117,6 +129,12 @@ impl Config {
             juso: juso?,
             kakao: kakao?,
         })
+    }
+
+    /// What can be changed while the function runs.
+    pub fn schema(&self) -> Schema {
+        let providers: Vec<&str> = self.providers.iter().map(|provider| provider.as_str()).collect();
+        Schema::new("address", &providers)
     }
 
     /// Whether any answer may be made up.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use ieum::gate::Gate;
 use ieum::integration::{Integration, Way};
+use ieum::policy::Policy;
 use ieum::provider::Provider;
 use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
+use ieum::settings::{Live, Settings};
 use ieum::start::Kernel;
 
 use crate::address::{AddressPage, AddressQuery, AddressThere, Located, Point, Site};
@@ -80,14 +82,17 @@ where
 /// # Errors
 /// When a provider's secret cannot be read.
 pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, SecretError> {
-    let clients = clients(kernel, config).await?;
+    let settings = kernel.settings(config.schema());
+    let clients = clients(kernel, config, &settings).await?;
     let rollups = kernel.rollups("address");
-    let search = operation(kernel, &rollups, config, "search", clients.iter().map(Client::search).collect())
-        .cache(kernel.cache("addresses", config.cache));
-    let locate = operation(kernel, &rollups, config, "locate", clients.iter().map(Client::locate).collect())
-        .cache(kernel.cache("sites", config.cache));
-    let at = operation(kernel, &rollups, config, "at", clients.iter().filter_map(Client::at).collect())
-        .cache(kernel.cache("places", config.cache));
+    let policy = settings.live("ADDRESS", config.policy.clone());
+    let cache = settings.live("ADDRESS", config.cache);
+    let search = operation(kernel, &rollups, &policy, "search", clients.iter().map(Client::search).collect())
+        .cache(kernel.cache("addresses", cache.clone()));
+    let locate = operation(kernel, &rollups, &policy, "locate", clients.iter().map(Client::locate).collect())
+        .cache(kernel.cache("sites", cache.clone()));
+    let at = operation(kernel, &rollups, &policy, "at", clients.iter().filter_map(Client::at).collect())
+        .cache(kernel.cache("places", cache));
     let search = match config.fallback {
         Fallback::Error => search,
         Fallback::Empty => search.default_answer(AddressPage::default()),
@@ -98,32 +103,34 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
 fn operation<Req, Res>(
     kernel: &Kernel,
     rollups: &Arc<Rollups>,
-    config: &Config,
+    policy: &Live<Policy>,
     name: &'static str,
     ways: Vec<Way<Req, Res>>,
 ) -> Integration<Req, Res> {
-    Integration::new("address", name, config.policy.clone(), ways, Arc::clone(&kernel.clock))
-        .rollups(Arc::clone(rollups))
+    Integration::new("address", name, policy.clone(), ways, Arc::clone(&kernel.clock)).rollups(Arc::clone(rollups))
 }
 
 /// The clients that the configuration lists, in its order.
-async fn clients(kernel: &Kernel, config: &Config) -> Result<Vec<Client>, SecretError> {
+async fn clients(kernel: &Kernel, config: &Config, live: &Arc<Settings>) -> Result<Vec<Client>, SecretError> {
+    let breaker = live.live("ADDRESS", config.breaker);
     let mut clients = Vec::new();
     for name in &config.providers {
         match (name, &config.juso, &config.kakao) {
             (ProviderName::Juso, Some(settings), _) => {
                 let secret = kernel.secret(&settings.secret).await?;
                 let juso = Juso::new(settings.base_url.clone(), kernel.http.clone(), secret);
-                clients.push(Client::Juso(juso, kernel.gate("juso", config.breaker, Some(settings.rate))));
+                let gate = kernel.gate("juso", breaker.clone(), live.live("JUSO", Some(settings.rate)));
+                clients.push(Client::Juso(juso, gate));
             }
             (ProviderName::Kakao, _, Some(settings)) => {
                 let secret = kernel.secret(&settings.secret).await?;
                 let kakao = Kakao::new(settings.base_url.clone(), kernel.http.clone(), secret);
-                clients.push(Client::Kakao(kakao, kernel.gate("kakao", config.breaker, Some(settings.rate))));
+                let gate = kernel.gate("kakao", breaker.clone(), live.live("KAKAO", Some(settings.rate)));
+                clients.push(Client::Kakao(kakao, gate));
             }
             (ProviderName::Mock, _, _) => {
                 let mock = Mock::new(config.common.mock);
-                clients.push(Client::Mock(mock, kernel.gate("mock", config.breaker, None)));
+                clients.push(Client::Mock(mock, kernel.gate("mock", breaker.clone(), None)));
             }
             // `Config::read` gives every listed provider its settings.
             (ProviderName::Juso, None, _) | (ProviderName::Kakao, _, None) => {}

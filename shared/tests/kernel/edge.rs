@@ -32,6 +32,7 @@ enum Action {
     Limited,
     Stale,
     Page,
+    Form,
 }
 
 const ROUTES: [Route<Action>; 6] = [
@@ -44,6 +45,7 @@ const ROUTES: [Route<Action>; 6] = [
 ];
 
 const STALE: [Route<Action>; 1] = [route("GET", "/v1/stale", Access::Public, Action::Stale)];
+const FORM: [Route<Action>; 1] = [route("POST", "/v1/form", Access::Public, Action::Form)];
 const PAGE: [Route<Action>; 1] = [route("GET", "/v1/page", Access::Public, Action::Page)];
 
 const fn route(method: &'static str, path: &'static str, access: Access, action: Action) -> Route<Action> {
@@ -81,6 +83,13 @@ async fn handle(action: Action, call: Call) -> Result<Reply, ApiError> {
             let source = Source::Stale { age: Duration::from_millis(90_999) };
             let answer = Answer { value: 1, source, provider: "nice".to_owned(), as_of: Timestamp::default() };
             Ok(Reply::json(200, &answer.value)?.provenance(&answer))
+        }
+        Action::Form => {
+            let mut body = call.body()?;
+            let note = body.text_or_blank("note", 5);
+            let extra = body.take("extra").is_some();
+            body.ignore_rest();
+            Reply::json(200, &json!({"note": body.finish(note)?, "extra": extra}))
         }
         Action::Page => Reply::page("text/html; charset=utf-8", call.header("x-policy").unwrap_or_default(), "<p>가"),
     }
@@ -357,6 +366,26 @@ mod bodies {
             ("b", "unknown_field"),
         ];
         assert_eq!(told, expected(400, "invalid_request", &issues));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_outside_format_sends_empty_or_new_is_let_pass_and_what_is_wrong_is_not() {
+        let form = async |body: &str| {
+            let event = with(event("POST", "/v1/form"), "body", body);
+            edge().await.serve(&FORM, serde_json::from_value(event).unwrap(), 0, handle).await
+        };
+        for members in ["{}", r#"{"note":""}"#, r#"{"note":" ","new":1}"#, r#"{"note":null,"extra":null}"#] {
+            assert_eq!(body(&form(members).await), json!({"note": null, "extra": false}), "{members}");
+        }
+        let whole = form(r#"{"note":" 이음 ","extra":[1]}"#).await;
+        assert_eq!(body(&whole), json!({"note": "이음", "extra": true}));
+        for (members, issue) in [(r#"{"note":7}"#, "bad_format"), (r#"{"note":"123456","new":1}"#, "too_long")] {
+            assert_eq!(
+                problem(&form(members).await),
+                expected(400, "invalid_request", &[("note", issue)]),
+                "{members}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]
