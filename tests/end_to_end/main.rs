@@ -67,7 +67,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 29] = checks![
+const CHECKS: [Check; 30] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -95,6 +95,7 @@ const CHECKS: [Check; 29] = checks![
     address::searches_that_cannot_be_answered_say_what_to_type,
     address::the_postcode_page_is_served_to_an_allowed_origin_only,
     address::what_the_postcode_widget_hands_over_is_unified,
+    address::a_spent_quota_of_kakao_is_asked_once_and_not_again,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
@@ -129,6 +130,7 @@ async fn run(checks: &[Check]) -> usize {
         format!("ADDRESS_CACHE_TTL_SECONDS={}", FRESH.as_secs()),
         format!("ADDRESS_BREAKER_OPEN_SECONDS={}", OPEN.as_secs()),
         "ADDRESS_BACKOFF_BASE_MS=1".to_owned(),
+        "ADDRESS_TIMEOUT_MS=5000".to_owned(),
         "VERIFY_BACKOFF_BASE_MS=1".to_owned(),
         "VERIFY_TIMEOUT_MS=5000".to_owned(),
         // Never what stops a caller: the circuit of NICE is tried, and the limit of NTS.
