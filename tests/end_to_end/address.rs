@@ -4,12 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::client::{Response, eventually};
-use super::{FRESH, Stage};
-
-/// Words as they stand in a query.
-fn encoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-}
+use super::{FRESH, Stage, encoded};
 
 async fn search(stage: &Stage, keyword: &str) -> Response {
     stage.client.get(&format!("/v1/addresses?query={}", encoded(keyword))).await
