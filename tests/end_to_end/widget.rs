@@ -205,6 +205,12 @@ pub(crate) async fn results_fit_a_phone_and_a_desk_in_both_languages(stage: &mut
         fits(&mut browser, &page).await;
         let first = "document.querySelector('#results button').textContent";
         let before = browser.run(&page, first).await;
+        let shown = if lang == "ko" {
+            "서울특별시 중구 가나다로 1서울특별시"
+        } else {
+            "1 Ganada-ro, Jung-gu, Seoul"
+        };
+        assert!(before.as_str().is_some_and(|text| text.contains(shown)), "{before}");
         browser.run(&page, "document.getElementById('next').click()").await;
         browser.wait(&page, &format!("{first} !== {before}")).await;
         assert_eq!(browser.run(&page, "document.querySelectorAll('#results button').length").await, json!(10));
@@ -213,6 +219,7 @@ pub(crate) async fn results_fit_a_phone_and_a_desk_in_both_languages(stage: &mut
         browser.press(&page, "Enter").await;
         let advice = if lang == "ko" { "숫자만으로는" } else { "Digits alone" };
         browser.wait(&page, &format!("document.getElementById('status').textContent.startsWith('{advice}')")).await;
+        browser.picture(&page, &format!("{name}-advice")).await;
     }
     browser.close().await;
 }

@@ -25,7 +25,7 @@ async fn one_building_is_found_by_road_lot_and_name() {
             json!({
                 "postal_code": "04524",
                 "road_address": "서울특별시 중구 세종대로 110",
-                "lot_address": "서울특별시 중구 태평로1가 31 서울특별시청",
+                "lot_address": "서울특별시 중구 태평로1가 31",
                 "extra": "(태평로1가, 서울특별시청)",
                 "building_name": "서울특별시청",
                 "apartment": false,

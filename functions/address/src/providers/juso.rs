@@ -260,6 +260,13 @@ fn read<R: DeserializeOwned>(answer: &Incoming) -> Result<Reading<R>, ProviderEr
 }
 
 impl Row {
+    /// Without the building's name, which the register puts at its end and nobody else does.
+    fn lot_address(&self) -> Option<String> {
+        let (address, name) = (self.jibun_addr.get()?, self.bd_nm.get().unwrap_or_default());
+        let lot = address.strip_suffix(&name).filter(|lot| lot.ends_with(' ')).map_or(address.as_str(), str::trim_end);
+        Some(sido::written_out(lot))
+    }
+
     fn address(&self) -> Address {
         let codes = Codes {
             legal_dong: self.adm_cd.code(10),
@@ -278,7 +285,7 @@ impl Row {
         Address {
             postal_code: self.zip_no.code(5),
             road_address: self.road_addr_part1.get().map(|address| sido::written_out(&address)),
-            lot_address: self.jibun_addr.get().map(|address| sido::written_out(&address)),
+            lot_address: self.lot_address(),
             extra: self.road_addr_part2.get(),
             detail: None,
             building_name: self.bd_nm.get(),

@@ -153,9 +153,10 @@
     return item;
   }
 
-  // The address as it is written first, with its postal code, and the other one.
+  // The address with its postal code as the person reads it, and in another form.
   function lines(address) {
-    const [first, second] = [address.road_address, address.lot_address].filter(Boolean);
+    const english = document.documentElement.lang === "en" ? address.english_address : undefined;
+    const [first, second] = [english, address.road_address, address.lot_address].filter(Boolean);
     return [`[${address.postal_code ?? "-"}] ${first ?? ""}`, second];
   }
 

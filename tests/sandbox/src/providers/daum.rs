@@ -1,4 +1,4 @@
-//! Daum Postcode, the script that browsers load from t1.daumcdn.net (`providers/address.md` §1).
+//! Daum Postcode, the script that browsers load from t1.daumcdn.net.
 //!
 //! The real one opens a frame of its own; this one puts a button where the frame would be, and hands over one address when
 //! the button is pressed. It serves no other purpose than to let a page be driven without the network.

@@ -1,5 +1,4 @@
-//! Juso, the address register of the interior ministry, on business.juso.go.kr (`providers/address.md` §3): search in
-//! Korean and English, coordinates.
+//! Juso, the address register of the interior ministry, on business.juso.go.kr: search in Korean and English, coordinates.
 //!
 //! Everything it refuses it refuses with HTTP 200, a code, and null in place of the list. Numbers are texts. The page may
 //! not reach beyond 9,000 addresses, whatever `totalCount` says.

@@ -1,4 +1,4 @@
-//! Kakao Local, the address search of dapi.kakao.com (`providers/address.md` §2).
+//! Kakao Local, the address search of dapi.kakao.com.
 //!
 //! Names of provinces are short where Kakao shortens them, coordinates are texts, and a match by lot carries both halves.
 
