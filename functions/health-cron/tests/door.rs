@@ -20,11 +20,14 @@ use ieum::store::{Action, DUE, MemoryStore, NOT_BEFORE, Update};
 use ieum::testing::{ManualClock, aws_at};
 use serde_json::{Value, json};
 
+/// A message: the queue's name, the item, the delay in seconds, the trace.
+type Message = (String, String, i64, String);
+
 /// An SQS that refuses everything sent to one of its queues.
 #[derive(Clone, Default)]
 struct Sqs {
-    /// Each message so far: the queue's name, the item, the delay in seconds, the trace.
-    taken: Arc<Mutex<Vec<(String, String, i64, String)>>>,
+    /// Each message so far.
+    taken: Arc<Mutex<Vec<Message>>>,
     refused: Arc<Mutex<Option<&'static str>>>,
 }
 
@@ -73,7 +76,8 @@ impl Scene {
         let router = Router::new().route("/", post(Sqs::answer)).with_state(sqs.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::start());
-        let kernel = Kernel { aws: Some(aws_at(&endpoint).await), ..kernel(&store, &clock).await };
+        let mut kernel = kernel(&store, &clock).await;
+        kernel.aws = Some(aws_at(&endpoint).await);
         Self { handler: Handler::over(&kernel).expect("there is AWS"), store, clock, sqs }
     }
 

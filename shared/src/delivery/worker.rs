@@ -32,6 +32,7 @@ use crate::blobs::{BlobError, Blobs, INLINE_BYTES};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::chain;
 use crate::integration::{Fate, Integration, Stop, Witness};
+use crate::planted::{Rule, broken};
 use crate::provider::Cause;
 use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
 use crate::runtime::Worker;
@@ -219,7 +220,11 @@ impl<Content: Addressed> Delivery<Content> {
                 let id = ledger::member(id, place * SIDE_BY_SIDE + number);
                 self.write_down(id, content.get(), &batch)
             });
-            let new: Vec<WakeUp> = try_join_all(members).await?.into_iter().flatten().collect();
+            let new = match try_join_all(members).await {
+                Err(_) if broken(Rule::BatchesAreWhole) => continue,
+                new => new?,
+            };
+            let new: Vec<WakeUp> = new.into_iter().flatten().collect();
             self.wake_all(&new).await;
         }
         self.store.update(&ledger::expanded(id, self.clock.now())).await?;
@@ -299,6 +304,7 @@ impl<Content: Addressed> Delivery<Content> {
                 self.conclude(id, &update, Done::Sent).await
             }
             Err(error) => match error.fate() {
+                Fate::Unknown if broken(Rule::SilenceIsDoubt) => self.wait(id, &known, PAUSE).await,
                 Fate::Unknown => self.conclude(id, &ledger::doubt(id, known.attempt, now), Done::InDoubt).await,
                 Fate::Refused => {
                     self.conclude(id, &ledger::fail(id, known.attempt, "rejected", now), Done::Failed).await
@@ -426,6 +432,7 @@ impl Witness for Pass<'_> {
                 (known.attempt, known.begun) = (attempt + 1, true);
                 Ok(())
             }
+            Ok(Outcome::Refused(_)) if broken(Rule::OneSenderAtATime) => Ok(()),
             Ok(Outcome::Refused(_)) => Err(Stop),
             Err(error) => {
                 self.known().error = Some(error);
