@@ -32,7 +32,8 @@ struct Sqs {
 }
 
 impl Sqs {
-    async fn answer(State(sqs): State<Self>, Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
+    async fn answer(State(sqs): State<Self>, body: String) -> (StatusCode, Json<Value>) {
+        let request: Value = serde_json::from_str(&body).expect("JSON");
         let url = request["QueueUrl"].as_str().expect("a queue");
         let name = url.rsplit('-').next().unwrap_or_default().to_owned();
         if *sqs.refused.lock().expect("a lock") == Some(name.as_str()) {

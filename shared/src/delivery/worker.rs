@@ -181,7 +181,7 @@ impl<Content: Addressed> Delivery<Content> {
     /// [`StoreError`]: the wake-up was in vain and should come again.
     pub async fn deliver(&self, id: &str, deadline: Instant) -> Result<Done, StoreError> {
         let Some(item) = self.store.get(&ledger::key(id), Read::Consistent).await? else {
-            tracing::error!(target: "ieum::delivery", message = id, "message.unknown");
+            tracing::error!(target: "ieum::delivery", message_id = id, "message.unknown");
             return Ok(Done::Nothing);
         };
         let message = Message::read(&item).ok_or_else(|| StoreError::Unreadable(ledger::key(id)))?;
@@ -288,7 +288,7 @@ impl<Content: Addressed> Delivery<Content> {
         let refused = |code| ledger::fail(id, attempt, code, self.clock.now());
         let body = self.text(&message.body).await?;
         let Some(content) = body.and_then(|body| serde_json::from_str::<Content>(&body).ok()) else {
-            tracing::error!(target: "ieum::delivery", message = id, "message.unreadable");
+            tracing::error!(target: "ieum::delivery", message_id = id, "message.unreadable");
             return self.conclude(id, &refused("unreadable"), Done::Failed).await;
         };
         if self.recipients.any_suppressed(&content.recipients()).await? {
@@ -342,13 +342,13 @@ impl<Content: Addressed> Delivery<Content> {
             tries += 1;
             match self.store.update(update).await {
                 Ok(Outcome::Applied(_)) => {
-                    tracing::info!(target: "ieum::delivery", message = id, outcome = ?done, "message");
+                    tracing::info!(target: "ieum::delivery", message_id = id, outcome = ?done, "message");
                     return Ok(done);
                 }
                 Ok(Outcome::Refused(_)) => return Ok(Done::Nothing),
                 Err(error) if tries == WRITES => return Err(error),
                 Err(error) => {
-                    tracing::warn!(target: "ieum::delivery", message = id, error = chain(&error), "ledger.retried");
+                    tracing::warn!(target: "ieum::delivery", message_id = id, error = chain(&error), "ledger.retried");
                     tokio::time::sleep(Duration::from_millis(100) * tries).await;
                 }
             }
