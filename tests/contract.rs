@@ -29,6 +29,7 @@ fn functions() -> Vec<Function> {
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("ADDRESS_PROVIDERS", "juso,kakao"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -40,6 +41,11 @@ fn functions() -> Vec<Function> {
             name: "verify",
             routes: routes(&verify::handler::ROUTES),
             variables: asked(|reader| drop(verify::Config::read(reader))),
+        },
+        Function {
+            name: "address",
+            routes: routes(&address::handler::ROUTES),
+            variables: asked(|reader| drop(address::Config::read(reader))),
         },
         Function {
             name: "console",
@@ -157,10 +163,15 @@ fn the_console_offers_what_each_function_lets_change() {
         ("VERIFY_PROVIDERS", "mock"),
         ("VERIFY_STATUS_PROVIDERS", "mock"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
+        ("ADDRESS_PROVIDERS", "mock"),
+        ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
     ]);
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
-    let offered = console::integrations::schema("verify", &["mock".to_owned()]);
-    assert_eq!(words(&offered), words(&verify));
+    let address = address::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address] {
+        let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
+        assert_eq!(words(&offered), words(&of_function));
+    }
 }
 
 /// What a queue and its consumer must be, and are not, in `template`.

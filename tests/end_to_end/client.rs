@@ -136,7 +136,7 @@ impl Client {
 
     /// Back to providers that work. Their tokens stay valid: to revoke them would make every environment ask twice.
     pub(crate) async fn reset_sandbox(&self) {
-        for provider in ["nice", "nts"] {
+        for provider in ["nice", "nts", "juso", "kakao", "daum"] {
             self.sandbox(provider, json!({"mode": "ok"})).await;
             let counted = self.counted(provider).await;
             self.before.lock().unwrap().insert(provider, counted);

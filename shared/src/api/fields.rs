@@ -17,7 +17,8 @@ pub struct Fields {
 }
 
 impl Fields {
-    pub(super) fn new(members: Map<String, Value>) -> Self {
+    /// These members, none of them read yet.
+    pub fn new(members: Map<String, Value>) -> Self {
         Self { members, issues: Vec::new() }
     }
 
@@ -47,6 +48,14 @@ impl Fields {
             }
             Some(_) => self.text(name, max).map(Some),
         }
+    }
+
+    /// The same, where an outside format leaves a member out by sending it empty: `Some(None)` when it does.
+    pub fn text_or_blank(&mut self, name: &'static str, max: usize) -> Option<Option<String>> {
+        if self.members.get(name).and_then(Value::as_str).is_some_and(|text| text.trim().is_empty()) {
+            self.members.remove(name);
+        }
+        self.optional_text(name, max)
     }
 
     /// A whole number from `min` to `max`, as a number or as digits; `default` when it is left out.
@@ -120,10 +129,20 @@ impl Fields {
         }
     }
 
+    /// The member as it came, for a reading of the caller's own.
+    pub fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
+    }
+
     /// Notes that the field `name` has `issue`; always `None`.
     pub fn note<T>(&mut self, name: impl Into<String>, issue: Issue) -> Option<T> {
         self.issues.push(Detail::field(name, issue));
         None
+    }
+
+    /// Lets go of the members not read so far: they belong to an outside format, which may grow.
+    pub fn ignore_rest(&mut self) {
+        self.members.clear();
     }
 
     /// `value` if every member was as it should be and none was left over.

@@ -229,6 +229,45 @@ mod answers_entered_by_hand {
     }
 }
 
+mod default_answers {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answers_when_nothing_else_does_and_is_not_remembered() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for outcome in [down(), throttled(1), down()] {
+            provider.then(outcome);
+        }
+        let asking = world.asking(&provider, once()).cache(world.cache()).default_answer(reply("nothing"));
+        let answer = ask(&asking, 1).await.unwrap();
+        assert_eq!((answer.source, answer.provider.as_str(), answer.source.age()), (Source::Default, "default", None));
+        assert_eq!(told(&ask(&asking, 1).await), Some(("nothing", Source::Default)), "a limit is no answer either");
+        advance(secs(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("nothing", Source::Default)));
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_else_comes_before_it() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then(live());
+        let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
+        let asking = asking.default_answer(reply("nothing"));
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        advance(CACHE.fresh).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Stale { age: CACHE.fresh })));
+        asking.manual_entries().unwrap().enter(&Question(2), &reply("by hand"), "kim", CACHE.fresh).await.unwrap();
+        assert_eq!(told(&ask(&asking, 2).await), Some(("by hand", Source::Manual { age: ms(0) })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejection_stays_an_error() {
+        let (world, provider) = (World::new(), Scripted::new("p", rejected));
+        let asking = world.asking(&provider, once()).default_answer(reply("nothing"));
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(502, "provider_rejected", None));
+    }
+}
+
 mod retries {
     use super::*;
 

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod addresses;
 mod companies;
 mod connection;
 mod control;

@@ -3,6 +3,9 @@
 //! A provider knows its paths, its credentials and its bodies. It knows nothing of counting, delays, broken connections
 //! or the control interface: those are the same for all and live in the server.
 
+pub mod daum;
+pub mod juso;
+pub mod kakao;
 pub mod nice;
 pub mod nts;
 
@@ -19,7 +22,13 @@ pub(crate) type Make = fn() -> Box<dyn Provider>;
 
 /// Lists every provider of the sandbox: a new one needs its file, its `mod` line above and its line here.
 pub(crate) fn all() -> Vec<Make> {
-    vec![|| Box::new(nice::Nice::default()), || Box::new(nts::Nts)]
+    vec![
+        || Box::new(nice::Nice::default()),
+        || Box::new(nts::Nts),
+        || Box::new(juso::Juso),
+        || Box::new(kakao::Kakao),
+        || Box::new(daum::Daum),
+    ]
 }
 
 /// One faked provider. There are no default methods: what a provider does not have, it says.

@@ -1,6 +1,7 @@
 //! The sandbox over real loopback HTTP: every mode, every endpoint, every special number, and the program itself.
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod addresses;
 mod client;
 mod control;
 mod modes;
