@@ -23,6 +23,7 @@ fn functions() -> Vec<Function> {
     let env = Env::from([
         ("STAGE", "dev"),
         ("TABLE_NAME", "t"),
+        ("BUCKET_NAME", "b"),
         ("IEUM_SECRET", "s"),
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
