@@ -5,6 +5,11 @@
 
 pub mod nice;
 pub mod nts;
+pub mod sns;
+pub mod solapi;
+pub mod twilio;
+
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -19,7 +24,13 @@ pub(crate) type Make = fn() -> Box<dyn Provider>;
 
 /// Lists every provider of the sandbox: a new one needs its file, its `mod` line above and its line here.
 pub(crate) fn all() -> Vec<Make> {
-    vec![|| Box::new(nice::Nice::default()), || Box::new(nts::Nts)]
+    vec![
+        || Box::new(nice::Nice::default()),
+        || Box::new(nts::Nts),
+        || Box::new(sns::Sns::default()),
+        || Box::new(solapi::Solapi::default()),
+        || Box::new(twilio::Twilio::default()),
+    ]
 }
 
 /// One faked provider. There are no default methods: what a provider does not have, it says.
@@ -68,6 +79,20 @@ impl Request {
 
     pub(crate) fn bearer(&self) -> Option<&str> {
         self.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    }
+
+    /// The value of a header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The parameters of a form; the first of each name counts.
+    pub(crate) fn form(&self) -> BTreeMap<String, String> {
+        let mut form = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(&self.body).into_owned() {
+            form.entry(name).or_insert(value);
+        }
+        form
     }
 
     pub(crate) fn says_json(&self) -> bool {
