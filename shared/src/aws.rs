@@ -13,6 +13,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 
 use crate::blobs::S3Blobs;
+use crate::events::EventBus;
 use crate::http::HttpClient;
 use crate::queue::SqsQueue;
 use crate::store::DynamoStore;
@@ -69,6 +70,11 @@ impl Aws {
     /// Who this process is to AWS, for a request that is signed without an SDK client.
     pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
         self.config.credentials_provider()
+    }
+
+    /// The event bus of this name or ARN.
+    pub fn events(&self, bus: &str) -> EventBus {
+        EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
     }
 
     /// The Secrets Manager client.

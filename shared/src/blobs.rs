@@ -43,7 +43,7 @@ pub enum BlobError {
     TooLarge(usize),
 }
 
-/// Where blobs lie. Two implementations, one conformance suite: [`conformance`].
+/// Where blobs lie. Two implementations, one conformance suite.
 #[async_trait]
 pub trait Blobs: fmt::Debug + Send + Sync {
     /// Puts `bytes` under `key`, whatever was there. Once this returns, everybody reads them.

@@ -487,7 +487,7 @@ mod tests {
     fn only_a_local_stage_does_without_table_and_secret() {
         let local = common(&Env::from([("STAGE", "local")])).expect("local needs nothing else");
         assert!(local.table.is_none() && local.secret.is_none());
-        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 2);
+        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 3, "table, bucket and secret");
         assert_eq!(
             common(&Env::default()).unwrap_err(),
             ["`STAGE` is missing: expected one of `local`, `dev`, `staging`, `production`"]

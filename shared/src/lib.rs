@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod error;
+pub mod events;
 pub mod gate;
 pub mod http;
 pub mod idempotency;

@@ -50,12 +50,24 @@ pub enum Event {
     Scheduled(Scheduled),
 }
 
-/// What a schedule of `template.yaml` sends.
+/// What a schedule of `template.yaml` sends: one member, named after what it is time for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Scheduled {
+    /// To wake what is due on a list.
+    Sweep(Sweep),
+}
+
+/// A list whose overdue items are to be woken. Whoever deploys says all of it, so whoever sweeps knows no list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Scheduled {
-    /// What it is time for, such as `sweep`.
-    pub scheduled: String,
+pub struct Sweep {
+    /// The list.
+    pub list: String,
+    /// The address of the queue from which the list is worked off.
+    pub queue: String,
+    /// How many items are woken at most: as many as may be worked off until the next sweep.
+    pub limit: u32,
 }
 
 /// An event of no known shape.
@@ -69,18 +81,18 @@ impl Event {
     /// # Errors
     /// [`UnknownEvent`], which names the event's members and none of their values.
     pub fn read(value: Value) -> Result<Self, UnknownEvent> {
-        let unknown = |kind: &str, error: serde_json::Error| UnknownEvent(format!("{kind}, but {error}"));
+        let malformed = |kind: &str| UnknownEvent(format!("{kind} of another form"));
         if value["requestContext"]["http"].is_object() {
-            let event = serde_json::from_value(value).map_err(|error| unknown("a request", error))?;
+            let event = serde_json::from_value(value).map_err(|_| malformed("a request"))?;
             return Ok(Self::Http(Box::new(event)));
-        }
-        if value.get("scheduled").is_some() {
-            return serde_json::from_value(value).map(Self::Scheduled).map_err(|error| unknown("a schedule's", error));
         }
         if let Some(records) = value["Records"].as_array()
             && records.iter().all(|record| record["eventSource"] == "aws:sqs")
         {
-            return serde_json::from_value(value).map(Self::Queue).map_err(|error| unknown("a queue's", error));
+            return serde_json::from_value(value).map(Self::Queue).map_err(|_| malformed("a queue's"));
+        }
+        if let Ok(scheduled) = serde_json::from_value(value.clone()) {
+            return Ok(Self::Scheduled(scheduled));
         }
         let members = value.as_object().map(|members| members.keys().cloned().collect::<Vec<_>>().join(", "));
         Err(UnknownEvent(members.unwrap_or_else(|| "not an object".to_owned())))
@@ -91,7 +103,7 @@ impl Event {
         match self {
             Self::Http(_) => "this function answers no requests".into(),
             Self::Queue(_) => "this function works no queue off".into(),
-            Self::Scheduled(event) => format!("it is never time for `{}` here", event.scheduled).into(),
+            Self::Scheduled(_) => "this function goes by no schedule".into(),
         }
     }
 }

@@ -23,6 +23,7 @@ use ieum::queue::{Queue, WakeUp};
 use ieum::resilience::backoff::Backoff;
 use ieum::resilience::circuit_breaker::BreakerPolicy;
 use ieum::resilience::rate_limit::RatePolicy;
+use ieum::runtime::Worker;
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
 use ieum::testing::TokioClock;
 use serde::{Deserialize, Serialize};
@@ -43,11 +44,11 @@ impl Request for Text {
 
 /// A memory store with an await point before and after everything, so that a caller can be killed on either side.
 #[derive(Debug)]
-struct Steps {
-    inner: MemoryStore,
-    random: Mutex<Rng>,
+pub(crate) struct Steps {
+    pub(crate) inner: MemoryStore,
+    pub(crate) random: Mutex<Rng>,
     /// One in so many operations gets no answer; half of those have happened. 0 for none.
-    lossy: u32,
+    pub(crate) lossy: u32,
 }
 
 impl Steps {
@@ -76,9 +77,9 @@ impl Store for Steps {
         self.step(|| keys.iter().map(|key| self.inner.read(key)).collect()).await
     }
 
-    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         sleep(ms(1)).await;
-        self.inner.due(list, until, limit).await
+        self.inner.listed(list, from, until, limit).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
@@ -88,24 +89,24 @@ impl Store for Steps {
 
 /// A queue that repeats, reorders and loses.
 #[derive(Debug)]
-struct Wakes {
-    waiting: Mutex<Vec<(Instant, String)>>,
-    random: Mutex<Rng>,
+pub(crate) struct Wakes {
+    pub(crate) waiting: Mutex<Vec<(Instant, String)>>,
+    pub(crate) random: Mutex<Rng>,
     /// One in so many is lost, and as many come twice; 0 for none.
-    unreliable: u32,
+    pub(crate) unreliable: u32,
 }
 
 impl Wakes {
     /// The wake-ups that are due, in any order.
-    fn due(&self) -> Vec<String> {
+    pub(crate) fn due(&self) -> Vec<String> {
         let (now, mut waiting) = (Instant::now(), self.waiting.lock().unwrap());
-        let due: Vec<String> = waiting.iter().filter(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
+        let due: Vec<String> = waiting.iter().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
         waiting.retain(|(at, _)| *at > now);
         due
     }
 
-    fn again(&self, id: String, after: Duration) {
-        self.waiting.lock().unwrap().push((Instant::now() + after, id));
+    pub(crate) fn again(&self, key: String, after: Duration) {
+        self.waiting.lock().unwrap().push((Instant::now() + after, key));
     }
 }
 
@@ -113,17 +114,16 @@ impl Wakes {
 impl Queue for Wakes {
     async fn wake(&self, wake_ups: &[WakeUp]) -> Result<(), Cause> {
         for WakeUp { key, after } in wake_ups {
-            let id = ledger::id(key).unwrap().to_owned();
             sleep(ms(1)).await;
             let luck = if self.unreliable > 0 { self.random.lock().unwrap().u32(0..self.unreliable) } else { u32::MAX };
             match luck {
                 0 => return Err("lost".into()),
                 1 => {
-                    self.again(id.clone(), *after);
-                    self.again(id, *after + secs(3));
+                    self.again(key.clone(), *after);
+                    self.again(key.clone(), *after + secs(3));
                 }
                 2 => {}
-                _ => self.again(id, *after),
+                _ => self.again(key.clone(), *after),
             }
             sleep(ms(1)).await;
         }
@@ -243,9 +243,9 @@ impl World {
         let until = Instant::now() + span;
         let mut sweep_at = Instant::now() + secs(60);
         while Instant::now() < until {
-            for id in self.queue.due() {
-                if worker.deliver(&id, Instant::now() + secs(20)).await.is_err() {
-                    self.queue.again(id, secs(30));
+            for key in self.queue.due() {
+                if worker.work(&key, Instant::now() + secs(20)).await.is_err() {
+                    self.queue.again(key, secs(30));
                 }
             }
             if Instant::now() >= sweep_at {
@@ -280,7 +280,7 @@ impl World {
 }
 
 /// Polls `work` so often, a millisecond apart, and then drops it as a crash would. What it returned, if it came so far.
-async fn killed_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn killed_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     for _ in 0..polls {
         if let std::task::Poll::Ready(result) = futures_util::poll!(&mut work) {
@@ -333,7 +333,7 @@ async fn a_worker_killed_at_any_point_neither_loses_nor_repeats_a_message() {
             let done = killed_after(polls, worker.deliver("m", Instant::now() + secs(20))).await;
             world.mood(Mood::Taking);
             // The queue has not been told that the message was handled, so it hands it out again.
-            world.queue.again("m".to_owned(), secs(120));
+            world.queue.again(ledger::key("m"), secs(120));
             world.go_on(&world.worker(), secs(900)).await;
             let place = format!("{mood:?}, killed at {polls}, done {done:?}");
             world.check("m", &place).await;
@@ -362,12 +362,12 @@ async fn whatever_happens_to_many_messages_each_comes_to_an_end_that_is_true() {
         }
         for _ in 0..20 {
             world.mood([Mood::Taking, Mood::Down, Mood::Any][random.usize(..3)]);
-            for id in world.queue.due() {
+            for key in world.queue.due() {
                 let polls = if random.bool() { 5_000 } else { random.u32(0..80) };
                 let worker = world.worker();
-                let handled = killed_after(polls, worker.deliver(&id, Instant::now() + secs(20))).await;
-                if !matches!(handled, Some(Ok(_))) {
-                    world.queue.again(id, secs(30));
+                let handled = killed_after(polls, worker.work(&key, Instant::now() + secs(20))).await;
+                if !matches!(handled, Some(Ok(()))) {
+                    world.queue.again(key, secs(30));
                 }
             }
             sleep(secs(random.u64(1..60))).await;

@@ -19,3 +19,4 @@ mod settings;
 mod store_outage;
 mod support;
 mod webhook;
+mod webhooks;

@@ -68,7 +68,7 @@ impl Function for Scene {
     async fn serve(&self, event: Event, deadline_ms: u64) -> Result<Answer, Cause> {
         match event {
             Event::Queue(batch) => Ok(batch.work(self, BOUNDS, &self.clock, deadline_ms).await.into()),
-            Event::Scheduled(Scheduled { scheduled }) if scheduled == "sweep" => Ok(Answer::Done(())),
+            Event::Scheduled(Scheduled::Sweep(sweep)) if sweep.list == "email" => Ok(Answer::Done(())),
             event @ (Event::Http(_) | Event::Scheduled(_)) => Err(event.unexpected()),
         }
     }
@@ -172,14 +172,18 @@ async fn an_event_of_no_known_shape_fails_the_invocation() {
         json!({"Records": {}}),
         json!({"requestContext": {"http": {}}}),
         json!({"requestContext": {"elb": {}}, "path": "/"}),
-        json!({"scheduled": 1}),
-        json!({"scheduled": "sweep", "and": "more"}),
-        json!({"scheduled": "dance"}),
+        json!({"sweep": 1}),
+        json!({"sweep": {"list": "email", "queue": "http://localhost/q"}}),
+        json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300, "and": "more"}}),
+        json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300}, "and": "more"}),
+        json!({"dance": {"list": "email", "queue": "http://localhost/q", "limit": 300}}),
         json!({"detail-type": "Scheduled Event", "detail": {}}),
     ] {
         assert!(answer(&*scene, event.clone(), 0).await.is_err(), "{event}");
     }
-    let known = answer(&*scene, json!({"scheduled": "sweep"}), 0).await.unwrap();
+    let known = answer(&*scene, json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300}}), 0)
+        .await
+        .unwrap();
     assert_eq!(serde_json::to_value(known).unwrap(), Value::Null);
 }
 
