@@ -138,6 +138,8 @@ pub struct Config {
     pub breaker: BreakerPolicy,
     /// What is accepted.
     pub house: House,
+    /// How often one number may be written to.
+    pub recipient_rate: RatePolicy,
     /// How long a text may wait.
     pub validity: Duration,
     /// Present when `sns` is listed.
@@ -176,6 +178,7 @@ impl Config {
         let policy = reader.policy("SMS", Replay::Never);
         let breaker = reader.breaker("SMS");
         let house = house(reader);
+        let recipient_rate = recipient_rate(reader);
         let validity = reader.span("SMS_VALIDITY_SECONDS", Some(86_400), 60..=604_800);
         let sns = if uses(Sns) { sns(reader, stage).map(Some) } else { Some(None) };
         let twilio = if uses(Twilio) { twilio(reader, stage).map(Some) } else { Some(None) };
@@ -187,6 +190,7 @@ impl Config {
             policy: policy?,
             breaker: breaker?,
             house: house?,
+            recipient_rate: recipient_rate?,
             validity: validity?,
             sns: sns?,
             twilio: twilio?,
@@ -230,6 +234,14 @@ fn house(reader: &Reader<'_>) -> Option<House> {
     let charset = reader.choice("SMS_KOREAN_CHARSET", Some("cp949"), &sets);
     let ad_mark = reader.choice("SMS_AD_MARK", Some("on"), &[("on", true), ("off", false)]);
     Some(House { countries: countries?, charset: charset?, ad_mark: ad_mark? })
+}
+
+/// Against whoever has our texts sent to numbers that he earns by, and against loops.
+fn recipient_rate(reader: &Reader<'_>) -> Option<RatePolicy> {
+    let calls = reader.number("SMS_RECIPIENT_RATE_PER_PERIOD", Some(10), 1..=10_000);
+    let period = reader.span("SMS_RECIPIENT_RATE_PERIOD_SECONDS", Some(3_600), 1..=86_400);
+    let calls = calls?;
+    RatePolicy::new(calls, period?, calls, Duration::ZERO)
 }
 
 /// A price in won that may be absent.

@@ -33,7 +33,7 @@ impl Reason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Dead => "dead_number",
-            Self::OptOut => "opt_out",
+            Self::OptOut => "opted_out",
         }
     }
 }
@@ -54,6 +54,8 @@ pub struct Report {
     pub message: Name,
     /// What it has come to; `None` when that is nothing new.
     pub state: Option<State>,
+    /// The provider's code for why it did not arrive.
+    pub why: Option<String>,
     /// Who is not to be written to again, and why.
     pub suppress: Option<(PhoneNumber, Reason)>,
 }
@@ -80,9 +82,16 @@ pub fn twilio(id: &str, body: &[u8], is_json: bool, account: &str) -> Option<Rep
         // Still with Twilio, or in part: nothing that is known for sure.
         _ => None,
     };
-    let reason = member("ErrorCode").and_then(twilio_reason);
+    let why = member("ErrorCode").filter(|code| is_code(code));
+    let reason = why.and_then(twilio_reason);
     let number = member("To").and_then(|to| PhoneNumber::parse(to).ok());
-    Some(Report { message: Name::Ours(id.to_owned()), state, suppress: number.zip(reason) })
+    let (message, why) = (Name::Ours(id.to_owned()), why.map(str::to_owned));
+    Some(Report { message, state, why, suppress: number.zip(reason) })
+}
+
+/// Whether a code may be kept: a word, as all of them are, and none that says that nothing is wrong.
+fn is_code(code: &str) -> bool {
+    (1..=16).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) && code != "0"
 }
 
 /// What an error code of Twilio's (<https://www.twilio.com/docs/api/errors>) says about a number for good.
@@ -150,7 +159,9 @@ pub fn solapi(body: &[u8], codes: &SolapiCodes) -> Result<Vec<Report>, serde_jso
         };
         let code = message.status_code?;
         let number = message.to.and_then(|to| PhoneNumber::parse(&to).ok());
-        Some(Report { message: name, state: codes.state(&code), suppress: number.zip(codes.reason(&code)) })
+        let (state, suppress) = (codes.state(&code), number.zip(codes.reason(&code)));
+        let why = Some(code).filter(|code| state == Some(State::Undelivered) && is_code(code));
+        Some(Report { message: name, state, why, suppress })
     };
     Ok(messages.filter_map(report).collect())
 }
@@ -211,7 +222,9 @@ pub fn sns(data: &str) -> Result<Vec<Report>, Cause> {
         };
         let reason = status.delivery.provider_response.as_deref().and_then(sns_reason);
         let number = status.delivery.destination.and_then(|to| PhoneNumber::parse(&to).ok());
-        Some(Report { message: Name::Theirs(status.notification.message_id), state, suppress: number.zip(reason) })
+        // SNS has sentences and no codes.
+        let message = Name::Theirs(status.notification.message_id);
+        Some(Report { message, state, why: None, suppress: number.zip(reason) })
     });
     Ok(reports.collect())
 }

@@ -5,13 +5,15 @@
 
 pub mod config;
 pub mod events;
-// pub mod handler;
+pub mod handler;
 pub mod length;
 pub mod phone;
 pub mod price;
 pub mod providers;
+pub mod references;
+pub mod reports;
 pub mod request;
 pub mod text;
 
 pub use config::Config;
-// pub use handler::Handler;
+pub use handler::Handler;

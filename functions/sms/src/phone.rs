@@ -100,6 +100,11 @@ impl PhoneNumber {
         Ok(Self { e164: verdict.e164, country: verdict.country })
     }
 
+    /// Reads the numbers' data, which takes a while, so that no request has to wait for it.
+    pub fn warm_up() {
+        let _ = judge("010-0000-0000");
+    }
+
     /// The number in E.164: `+821012345678`.
     pub fn as_str(&self) -> &str {
         &self.e164

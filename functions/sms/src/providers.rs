@@ -5,13 +5,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Letter, Receipt};
+use ieum::error::chain;
 use ieum::http::Incoming;
 use ieum::integration::{Integration, Way};
 use ieum::provider::{Cause, Provider, ProviderError};
 use ieum::start::Kernel;
 
 use crate::config::{Config, ProviderName};
+use crate::events::Reason;
+use crate::references::References;
 use crate::text::{Terms, Text};
 
 pub mod mock;
@@ -30,6 +34,12 @@ pub trait Transport: Send + Sync {
     /// Its name in configuration, logs, metrics and state.
     fn name(&self) -> &'static str;
 
+    /// What its `code` for a refusal says about a number for good.
+    fn about_number(&self, code: &str) -> Option<Reason>;
+
+    /// Whether its reports say our name for the message.
+    fn carries_our_id(&self) -> bool;
+
     /// Hands `text` over under our name for it, `id`.
     ///
     /// # Errors
@@ -42,6 +52,28 @@ pub trait Transport: Send + Sync {
 struct Carrier {
     transport: Box<dyn Transport>,
     terms: Terms,
+    references: References,
+    recipients: Recipients,
+}
+
+impl Carrier {
+    /// What else follows from an attempt: their name is noted, and a number that cannot be reached is not written to again.
+    async fn follow_up(&self, id: &str, text: &Text, outcome: &Result<Receipt, ProviderError>) {
+        let provider = self.transport.name();
+        match outcome {
+            Ok(receipt) if !self.transport.carries_our_id() => {
+                self.references.note(provider, &receipt.reference, id).await;
+            }
+            Err(ProviderError::Rejected { code }) => {
+                let Some(reason) = self.transport.about_number(code) else { return };
+                // The text is refused in any case, and the next one to this number will tell us again.
+                if let Err(error) = self.recipients.suppress(text.to.as_str(), reason.name(), provider).await {
+                    tracing::warn!(target: "sms", message = id, error = chain(&error), "suppression.lost");
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -59,6 +91,7 @@ impl Provider<Letter<Text>, Receipt> for Carrier {
         let outcome = self.transport.send(id, text).await;
         let status = outcome.as_ref().map_or_else(ProviderError::label, |_| "sent");
         log(id, text, self.transport.name(), status);
+        self.follow_up(id, text, &outcome).await;
         outcome
     }
 }
@@ -81,7 +114,12 @@ fn failure(answer: &Incoming) -> Option<ProviderError> {
 ///
 /// # Errors
 /// When a provider's secret cannot be read, or it cannot be set up.
-pub async fn build(kernel: &Kernel, config: &Config) -> Result<Integration<Letter<Text>, Receipt>, Cause> {
+pub async fn build(
+    kernel: &Kernel,
+    config: &Config,
+    references: &References,
+    recipients: &Recipients,
+) -> Result<Integration<Letter<Text>, Receipt>, Cause> {
     let settings = kernel.settings(config.schema());
     let breaker = settings.live("SMS", config.breaker);
     let mut ways = Vec::new();
@@ -118,7 +156,9 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Integration<Lette
                 (Box::new(transport) as Box<dyn Transport>, kernel.gate("mock", breaker.clone(), None))
             }
         };
-        ways.push(Way { provider: Box::new(Carrier { transport, terms }), gate });
+        let (references, recipients) = (references.clone(), recipients.clone());
+        let carrier = Carrier { transport, terms, references, recipients };
+        ways.push(Way { provider: Box::new(carrier), gate });
     }
     let policy = settings.live("SMS", config.policy.clone());
     let integration = Integration::new("sms", "send", policy, ways, Arc::clone(&kernel.clock));

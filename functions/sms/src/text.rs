@@ -1,6 +1,7 @@
 //! A text as it is accepted, kept and sent, and who could send it for how much. Pure.
 
 use ieum::answers::Request;
+use ieum::delivery::worker::Addressed;
 use ieum::error::{Issue, TOO_LONG, issue};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,12 @@ pub struct Text {
 impl Request for Text {
     fn readable(&self) -> String {
         format!("text to {}", self.to.country())
+    }
+}
+
+impl Addressed for Text {
+    fn recipients(&self) -> Vec<String> {
+        vec![self.to.to_string()]
     }
 }
 

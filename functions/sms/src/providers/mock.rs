@@ -7,6 +7,7 @@ use ieum::mock::Mock as Behaviour;
 use ieum::provider::ProviderError;
 
 use super::Transport;
+use crate::events::Reason;
 use crate::text::Text;
 
 /// A provider that sends nothing and says that it has.
@@ -24,6 +25,14 @@ impl Mock {
 impl Transport for Mock {
     fn name(&self) -> &'static str {
         "mock"
+    }
+
+    fn about_number(&self, _: &str) -> Option<Reason> {
+        None
+    }
+
+    fn carries_our_id(&self) -> bool {
+        true
     }
 
     async fn send(&self, id: &str, text: &Text) -> Result<Receipt, ProviderError> {

@@ -30,6 +30,7 @@ use url::{Url, form_urlencoded};
 
 use super::{Transport, failure};
 use crate::config::SnsConfig;
+use crate::events::Reason;
 use crate::text::{Kind, Text};
 
 /// The version of the protocol.
@@ -151,6 +152,14 @@ fn not_sent(cause: Cause) -> ProviderError {
 impl Transport for Sns {
     fn name(&self) -> &'static str {
         "sns"
+    }
+
+    fn about_number(&self, code: &str) -> Option<Reason> {
+        (code == "OptedOut").then_some(Reason::OptOut)
+    }
+
+    fn carries_our_id(&self) -> bool {
+        false
     }
 
     async fn send(&self, _: &str, text: &Text) -> Result<Receipt, ProviderError> {

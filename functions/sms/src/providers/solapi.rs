@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use super::{Transport, failure};
 use crate::config::SolapiConfig;
-use crate::events::SOLAPI_ID_FIELD;
+use crate::events::{Reason, SOLAPI_ID_FIELD};
 use crate::text::{Form, Text};
 
 /// The secret of this provider family.
@@ -145,6 +145,14 @@ fn authorization(api_key: &str, api_secret: &SecretString, date: &str, salt: &st
 impl Transport for Solapi {
     fn name(&self) -> &'static str {
         "solapi"
+    }
+
+    fn about_number(&self, code: &str) -> Option<Reason> {
+        self.config.codes.reason(code)
+    }
+
+    fn carries_our_id(&self) -> bool {
+        true
     }
 
     async fn send(&self, id: &str, text: &Text) -> Result<Receipt, ProviderError> {

@@ -25,6 +25,7 @@ use url::{Url, form_urlencoded};
 
 use super::{Transport, failure};
 use crate::config::{TwilioConfig, TwilioSender};
+use crate::events::{Reason, twilio_reason};
 use crate::text::Text;
 
 /// Where Twilio calls back.
@@ -107,6 +108,14 @@ impl Twilio {
 impl Transport for Twilio {
     fn name(&self) -> &'static str {
         "twilio"
+    }
+
+    fn about_number(&self, code: &str) -> Option<Reason> {
+        twilio_reason(code)
+    }
+
+    fn carries_our_id(&self) -> bool {
+        true
     }
 
     async fn send(&self, id: &str, text: &Text) -> Result<Receipt, ProviderError> {
