@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use ieum::api::Route;
 use ieum::config::{Env, Reader};
+use ieum::runtime::{Event, Scheduled, Sweep};
 use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
 
@@ -44,6 +45,11 @@ fn functions() -> Vec<Function> {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "health-cron",
+            routes: Vec::new(),
+            variables: asked(|reader| drop(health_cron::Config::read(reader))),
         },
     ]
 }
@@ -251,6 +257,36 @@ fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
         let broken = pattern.replacen(good, bad, 1);
         assert!(broken != pattern && !faults(&broken).is_empty(), "`{bad}` goes unnoticed");
     }
+}
+
+#[test]
+fn every_queue_is_swept_each_minute_by_somebody_who_may_send_to_it() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources").values();
+    let mut sources: Vec<Yaml> = Vec::new();
+    for function in resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function") {
+        let events = function["Properties"]["Events"].as_mapping().expect("events").values();
+        sources.extend(events.filter(|event| event["Type"] == "SQS").map(|event| event["Properties"]["Queue"].clone()));
+    }
+    let consumed: BTreeSet<String> = sources.iter().filter_map(arn_of).collect();
+    let cron = in_template(&template, "health-cron")["Properties"].clone();
+    let schedule = &cron["Events"]["Sweep"]["Properties"];
+    assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
+    let Yaml::Tagged(input) = &schedule["Input"] else { panic!("the input is no `!Sub`") };
+    let input = input.value.as_str().expect("text");
+    let event = serde_json::from_str(&input.replace("${", "https://")).expect("JSON");
+    let Event::Scheduled(Scheduled::Sweep(lists)) = Event::read(event).expect("an event of a schedule") else {
+        panic!("the schedule sweeps nothing");
+    };
+    let named =
+        |sweep: &Sweep| sweep.queue.strip_prefix("https://").and_then(|name| name.strip_suffix('}')).map(str::to_owned);
+    let swept: BTreeSet<String> = lists.iter().map(|sweep| named(sweep).expect("a queue of this template")).collect();
+    assert_eq!((swept.len(), &swept), (lists.len(), &consumed), "each once");
+    let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let sends = statements.iter().find(|statement| statement["Action"] == "sqs:SendMessage");
+    let allowed: BTreeSet<String> =
+        sends.and_then(|sends| sends["Resource"].as_sequence()).into_iter().flatten().filter_map(arn_of).collect();
+    assert_eq!(allowed, consumed);
 }
 
 #[test]

@@ -56,8 +56,8 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scheduled {
-    /// To wake what is due on a list.
-    Sweep(Sweep),
+    /// To wake what is due on these lists.
+    Sweep(Vec<Sweep>),
 }
 
 /// A list whose overdue items are to be woken. Whoever deploys says all of it, so whoever sweeps knows no list.
