@@ -29,6 +29,7 @@ fn functions() -> Vec<Function> {
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("SMS_PROVIDERS", "solapi,twilio,sns"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -45,6 +46,11 @@ fn functions() -> Vec<Function> {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "sms",
+            routes: routes(&sms::handler::ROUTES),
+            variables: asked(|reader| drop(sms::Config::read(reader))),
         },
         Function {
             name: "health-cron",
@@ -161,6 +167,9 @@ fn the_console_offers_what_each_function_lets_change() {
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
     let offered = console::integrations::schema("verify", &["mock".to_owned()]);
     assert_eq!(words(&offered), words(&verify));
+    let env = Env::from([("STAGE", "local"), ("SMS_PROVIDERS", "mock")]);
+    let sms = sms::Config::from_env(&env).expect("a configuration").schema();
+    assert_eq!(words(&console::integrations::schema("sms", &["mock".to_owned()])), words(&sms));
 }
 
 /// What a queue and its consumer must be, and are not, in `template`.

@@ -17,7 +17,7 @@ use ieum::error::{
 };
 use ieum::idempotency::{Idempotency, KeyRule};
 use ieum::provider::Cause;
-use ieum::queue::{Queue, local};
+use ieum::queue::{Queue, local, sweep_here};
 use ieum::runtime::{Answer, Bounds, Event, Function, work_here};
 use ieum::start::Kernel;
 use ieum::store::StoreError;
@@ -87,6 +87,9 @@ pub const ROUTES: [Route<Action>; 5] = [
 /// How many wake-ups a worker works off side by side, and its time limit in `template.yaml`.
 const BOUNDS: Bounds = Bounds { at_once: 10, limit: Duration::from_secs(60) };
 
+/// What a local run sweeps in a minute: ten texts a second. Where there is AWS, `template.yaml` says it.
+const SWEEP_LIMIT: u32 = 600;
+
 /// A started function.
 #[derive(Debug)]
 pub struct Handler {
@@ -128,8 +131,11 @@ impl Handler {
             (Some(aws), Some(url)) => Self::over(&kernel, config, Arc::new(aws.queue(url))).await,
             _ => {
                 let (queue, wake_ups) = local();
-                let handler = Self::over(&kernel, config, Arc::new(queue)).await?;
+                let queue: Arc<dyn Queue> = Arc::new(queue);
+                let handler = Self::over(&kernel, config, Arc::clone(&queue)).await?;
                 tokio::spawn(work_here(wake_ups, Arc::clone(&handler.delivery), BOUNDS));
+                let (store, clock) = (Arc::clone(&kernel.durable), Arc::clone(&kernel.clock));
+                tokio::spawn(sweep_here(store, queue, LIST, SWEEP_LIMIT, clock));
                 Ok(handler)
             }
         }

@@ -7,3 +7,4 @@ mod modes;
 mod nice;
 mod nts;
 mod program;
+mod texts;
