@@ -276,7 +276,7 @@ impl Handler {
             };
             match (id, report.state) {
                 (Some(id), Some(state)) => drop(self.messages.report(&id, state, report.why.as_deref()).await?),
-                (None, _) => tracing::warn!(target: "sms", provider, "report.of_nothing"),
+                (None, _) => tracing::warn!(target: "ieum::sms", provider, "report.of_nothing"),
                 (Some(_), None) => {}
             }
         }

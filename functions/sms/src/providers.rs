@@ -68,7 +68,7 @@ impl Carrier {
                 let Some(reason) = self.transport.about_number(code) else { return };
                 // The text is refused in any case, and the next one to this number will tell us again.
                 if let Err(error) = self.recipients.suppress(text.to.as_str(), reason.name(), provider).await {
-                    tracing::warn!(target: "sms", message_id = id, error = chain(&error), "suppression.lost");
+                    tracing::warn!(target: "ieum::sms", message_id = id, error = chain(&error), "suppression.lost");
                 }
             }
             Ok(_) | Err(_) => {}
@@ -99,7 +99,7 @@ impl Provider<Letter<Text>, Receipt> for Carrier {
 /// One operation on one text, as operators look for it.
 pub(crate) fn log(id: &str, text: &Text, provider: &str, status: &str) {
     let recipient = text.to.masked();
-    tracing::info!(target: "sms", message_id = id, recipient, provider, status, "sms");
+    tracing::info!(target: "ieum::sms", message_id = id, recipient, provider, status, "sms");
 }
 
 /// What a status means for a request that must not happen twice: a gateway that gave up says nothing about it.

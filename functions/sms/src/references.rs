@@ -37,7 +37,7 @@ impl References {
         let update = Update::of(key(provider, reference))
             .then([Action::Set("message", id.into()), Action::Set(EXPIRES_AT, expires.into())]);
         if let Err(error) = self.store.update(&update).await {
-            tracing::warn!(target: "sms", message_id = id, provider, error = chain(&error), "reference.lost");
+            tracing::warn!(target: "ieum::sms", message_id = id, provider, error = chain(&error), "reference.lost");
         }
     }
 

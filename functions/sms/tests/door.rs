@@ -36,7 +36,7 @@ async fn a_korean_text_goes_by_the_korean_gateway_from_the_registered_number() {
     // It is written down as E.164, and nowhere in the log in full.
     assert!(door.items("message#")[0].text("body").expect("a body").contains("\"to\":\"+821012345678\""));
     assert!(!door.log.text().contains("1012345678"), "a number is personal");
-    assert!(door.log.lines().iter().any(|line| line["recipient"] == "+8210****5678" && line["status"] == "sent"));
+    assert!(door.log.lines().iter().any(|line| line.get("recipient") == Some(&json!("+8210****5678"))));
 }
 
 #[tokio::test]
@@ -213,17 +213,18 @@ async fn each_attempt_has_a_signature_of_its_own() {
 async fn retry_after_is_obeyed_by_the_whole_fleet() {
     let door = Door::with(&[("SMS_PROVIDERS", "twilio")]).await;
     door.sandbox.set_mode("twilio", Mode::status(429).retry_after(90).for_calls(1)).await;
-    let (first, second) = (door.send("send").await.id(), door.send("send").await.id());
-    let began = door.clock.clone();
-    door.work().await;
-    let after_first = door.sandbox.calls("twilio").await;
-    assert!((1..=2).contains(&after_first), "the one that was on its way, and nobody after the answer: {after_first}");
-    began.advance(Duration::from_secs(60));
-    door.work().await;
-    assert_eq!(door.sandbox.calls("twilio").await, after_first, "too early");
-    began.advance(Duration::from_secs(60));
+    let first = door.deliver("send").await;
+    assert_eq!((door.sandbox.calls("twilio").await, door.status(&first).await.as_str()), (1, "queued"));
+    // Nobody else asks either, and who is woken too early goes back to waiting.
+    let second = door.send("send").await.id();
+    door.wake(&second).await;
+    door.clock.advance(Duration::from_secs(80));
+    door.wake(&first).await;
+    door.wake(&second).await;
+    assert_eq!(door.sandbox.calls("twilio").await, 1, "too early");
+    door.clock.advance(Duration::from_secs(40));
     door.sweep().await;
-    door.work().await;
+    assert!(door.work().await < Duration::from_secs(120));
     assert_eq!((door.status(&first).await.as_str(), door.status(&second).await.as_str()), ("sent", "sent"));
     assert_eq!(door.taken("twilio").await.len(), 2);
 }

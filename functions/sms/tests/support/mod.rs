@@ -192,6 +192,12 @@ impl Door {
         longest
     }
 
+    /// Wakes one text now.
+    pub async fn wake(&self, id: &str) {
+        let records = [wake_up(&format!("message#{id}"))];
+        assert_eq!(self.serve(json!({"Records": records})).await.expect("an answer"), json!({"batchItemFailures": []}));
+    }
+
     /// Does what the sweep of a minute does.
     pub async fn sweep(&self) {
         self.handler.delivery().sweep(600, Duration::from_secs(60)).await.expect("a sweep");
