@@ -20,16 +20,20 @@ use ieum::store::{Action, DUE, MemoryStore, NOT_BEFORE, Update};
 use ieum::testing::{ManualClock, aws_at};
 use serde_json::{Value, json};
 
+/// A message: the queue's name, the item, the delay in seconds, the trace.
+type Message = (String, String, i64, String);
+
 /// An SQS that refuses everything sent to one of its queues.
 #[derive(Clone, Default)]
 struct Sqs {
-    /// Each message so far: the queue's name, the item, the delay in seconds, the trace.
-    taken: Arc<Mutex<Vec<(String, String, i64, String)>>>,
+    /// Each message so far.
+    taken: Arc<Mutex<Vec<Message>>>,
     refused: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Sqs {
-    async fn answer(State(sqs): State<Self>, Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
+    async fn answer(State(sqs): State<Self>, body: String) -> (StatusCode, Json<Value>) {
+        let request: Value = serde_json::from_str(&body).expect("JSON");
         let url = request["QueueUrl"].as_str().expect("a queue");
         let name = url.rsplit('-').next().unwrap_or_default().to_owned();
         if *sqs.refused.lock().expect("a lock") == Some(name.as_str()) {
@@ -73,7 +77,8 @@ impl Scene {
         let router = Router::new().route("/", post(Sqs::answer)).with_state(sqs.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::start());
-        let kernel = Kernel { aws: Some(aws_at(&endpoint).await), ..kernel(&store, &clock).await };
+        let mut kernel = kernel(&store, &clock).await;
+        kernel.aws = Some(aws_at(&endpoint).await);
         Self { handler: Handler::over(&kernel).expect("there is AWS"), store, clock, sqs }
     }
 

@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::planted::{Rule, broken};
 use crate::store::{Action, CREATED_AT, DUE, EXPIRES_AT, Item, NOT_BEFORE, Test, Update};
 
 /// The list of messages that wait for a person.
@@ -220,6 +221,7 @@ impl Message {
             },
             State::Sending => match self.until {
                 Some(until) if now < until => Next::Wait(until),
+                Some(_) | None if broken(Rule::LeftBehindIsDoubt) => Next::Nothing,
                 Some(_) | None => Next::Doubt,
             },
             State::InDoubt
@@ -340,7 +342,7 @@ pub fn doubt(id: &str, attempt: i64, now: Timestamp) -> Update {
     sending(id, attempt).then([
         Action::Set("state", State::InDoubt.name().into()),
         Action::Set("rank", State::InDoubt.rank().into()),
-        Action::Set(DUE, IN_DOUBT.into()),
+        if broken(Rule::DoubtsAreListed) { Action::Remove(DUE) } else { Action::Set(DUE, IN_DOUBT.into()) },
         Action::Set(NOT_BEFORE, now.as_millis().into()),
         Action::Add("v", 1),
     ])
@@ -349,7 +351,8 @@ pub fn doubt(id: &str, attempt: i64, now: Timestamp) -> Update {
 /// What a provider reports, for the reason `why` (a stable word) where there is one: the message moves up to `state`, or
 /// stays where it is. `state` is a settled one.
 pub fn report(id: &str, state: State, why: Option<&str>, now: Timestamp) -> Update {
-    let below = Update::of(key(id)).when([Test::AtMost("rank", state.rank() - 1)]);
+    let bound = if broken(Rule::StatesOnlyMoveUp) { i64::MAX } else { state.rank() - 1 };
+    let below = Update::of(key(id)).when([Test::AtMost("rank", bound)]);
     let update = ended(below, state, now);
     match why {
         Some(why) => update.then([Action::Set("error", why.into())]),

@@ -166,7 +166,7 @@ impl Messages {
             Outcome::Refused(Some(_)) => Reported::Known,
             Outcome::Refused(None) => Reported::Unknown,
         };
-        tracing::info!(target: "ieum::delivery", message = id, state = state.name(), why, outcome = ?reported, "message.reported");
+        tracing::info!(target: "ieum::delivery", message_id = id, state = state.name(), why, outcome = ?reported, "message.reported");
         Ok(reported)
     }
 

@@ -32,6 +32,7 @@ use crate::blobs::{BlobError, Blobs, INLINE_BYTES};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::chain;
 use crate::integration::{Fate, Integration, Stop, Witness};
+use crate::planted::{Rule, broken};
 use crate::provider::Cause;
 use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
 use crate::runtime::Worker;
@@ -180,7 +181,7 @@ impl<Content: Addressed> Delivery<Content> {
     /// [`StoreError`]: the wake-up was in vain and should come again.
     pub async fn deliver(&self, id: &str, deadline: Instant) -> Result<Done, StoreError> {
         let Some(item) = self.store.get(&ledger::key(id), Read::Consistent).await? else {
-            tracing::error!(target: "ieum::delivery", message = id, "message.unknown");
+            tracing::error!(target: "ieum::delivery", message_id = id, "message.unknown");
             return Ok(Done::Nothing);
         };
         let message = Message::read(&item).ok_or_else(|| StoreError::Unreadable(ledger::key(id)))?;
@@ -219,7 +220,11 @@ impl<Content: Addressed> Delivery<Content> {
                 let id = ledger::member(id, place * SIDE_BY_SIDE + number);
                 self.write_down(id, content.get(), &batch)
             });
-            let new: Vec<WakeUp> = try_join_all(members).await?.into_iter().flatten().collect();
+            let new = match try_join_all(members).await {
+                Err(_) if broken(Rule::BatchesAreWhole) => continue,
+                new => new?,
+            };
+            let new: Vec<WakeUp> = new.into_iter().flatten().collect();
             self.wake_all(&new).await;
         }
         self.store.update(&ledger::expanded(id, self.clock.now())).await?;
@@ -283,7 +288,7 @@ impl<Content: Addressed> Delivery<Content> {
         let refused = |code| ledger::fail(id, attempt, code, self.clock.now());
         let body = self.text(&message.body).await?;
         let Some(content) = body.and_then(|body| serde_json::from_str::<Content>(&body).ok()) else {
-            tracing::error!(target: "ieum::delivery", message = id, "message.unreadable");
+            tracing::error!(target: "ieum::delivery", message_id = id, "message.unreadable");
             return self.conclude(id, &refused("unreadable"), Done::Failed).await;
         };
         if self.recipients.any_suppressed(&content.recipients()).await? {
@@ -299,6 +304,7 @@ impl<Content: Addressed> Delivery<Content> {
                 self.conclude(id, &update, Done::Sent).await
             }
             Err(error) => match error.fate() {
+                Fate::Unknown if broken(Rule::SilenceIsDoubt) => self.wait(id, &known, PAUSE).await,
                 Fate::Unknown => self.conclude(id, &ledger::doubt(id, known.attempt, now), Done::InDoubt).await,
                 Fate::Refused => {
                     self.conclude(id, &ledger::fail(id, known.attempt, "rejected", now), Done::Failed).await
@@ -336,13 +342,13 @@ impl<Content: Addressed> Delivery<Content> {
             tries += 1;
             match self.store.update(update).await {
                 Ok(Outcome::Applied(_)) => {
-                    tracing::info!(target: "ieum::delivery", message = id, outcome = ?done, "message");
+                    tracing::info!(target: "ieum::delivery", message_id = id, outcome = ?done, "message");
                     return Ok(done);
                 }
                 Ok(Outcome::Refused(_)) => return Ok(Done::Nothing),
                 Err(error) if tries == WRITES => return Err(error),
                 Err(error) => {
-                    tracing::warn!(target: "ieum::delivery", message = id, error = chain(&error), "ledger.retried");
+                    tracing::warn!(target: "ieum::delivery", message_id = id, error = chain(&error), "ledger.retried");
                     tokio::time::sleep(Duration::from_millis(100) * tries).await;
                 }
             }
@@ -426,6 +432,7 @@ impl Witness for Pass<'_> {
                 (known.attempt, known.begun) = (attempt + 1, true);
                 Ok(())
             }
+            Ok(Outcome::Refused(_)) if broken(Rule::OneSenderAtATime) => Ok(()),
             Ok(Outcome::Refused(_)) => Err(Stop),
             Err(error) => {
                 self.known().error = Some(error);
