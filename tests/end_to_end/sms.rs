@@ -55,7 +55,8 @@ pub(crate) async fn a_korean_text_goes_through_sns_and_is_read_back_intact(stage
         "delivery": {"destination": "+821023456789", "providerResponse": "Message has been accepted by phone carrier"},
         "status": "SUCCESS",
     });
-    let delivery = json!({"messageType": "DATA_MESSAGE", "logEvents": [{"id": "1", "timestamp": 1, "message": line.to_string()}]});
+    let delivery =
+        json!({"messageType": "DATA_MESSAGE", "logEvents": [{"id": "1", "timestamp": 1, "message": line.to_string()}]});
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(delivery.to_string().as_bytes()).unwrap();
     let logs = json!({"awslogs": {"data": STANDARD.encode(gzip.finish().unwrap())}});
@@ -97,7 +98,9 @@ pub(crate) async fn signed_callbacks_of_twilio_and_solapi_move_texts_forward_onl
     assert_eq!((&taken["form"]["Body"], &taken["form"]["To"]), (&json!(TEXT), &json!("+819034567890")));
     assert_eq!(client.twilio_callback(&taken, "delivered", Some("forged")).await, 401);
     assert_eq!(status_of(client, &abroad).await, "sent");
-    for (said, status) in [("queued", "sent"), ("delivered", "delivered"), ("delivered", "delivered"), ("sent", "delivered")] {
+    for (said, status) in
+        [("queued", "sent"), ("delivered", "delivered"), ("delivered", "delivered"), ("sent", "delivered")]
+    {
         assert_eq!(client.twilio_callback(&taken, said, None).await, 200);
         assert_eq!(status_of(client, &abroad).await, status, "after {said}");
     }
@@ -130,7 +133,8 @@ pub(crate) async fn two_hundred_texts_leave_at_ten_a_second_and_none_is_lost(sta
     });
     let ids = at_once(sending.collect()).await;
     // What finds no slot at once waits for the sweep of the next minute, which hands out ten a second.
-    within(Duration::from_secs(180), "all have left", async || (client.calls("solapi").await >= 200).then_some(())).await;
+    within(Duration::from_secs(180), "all have left", async || (client.calls("solapi").await >= 200).then_some(()))
+        .await;
     for id in &ids {
         came_to(&client, id, "sent", SOON).await;
     }

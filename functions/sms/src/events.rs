@@ -285,7 +285,8 @@ mod tests {
         let body = json!([message("2000"), message("4000"), message("3040"), message("9"), unnamed, {"no": 1}, 7]);
         let reports = solapi(body.to_string().as_bytes(), &codes).unwrap();
         let states: Vec<_> = reports.iter().map(|report| report.state).collect();
-        let expected = [Some(State::Sent), Some(State::Delivered), Some(State::Undelivered), None, Some(State::Delivered)];
+        let expected =
+            [Some(State::Sent), Some(State::Delivered), Some(State::Undelivered), None, Some(State::Delivered)];
         assert_eq!(states, expected);
         assert_eq!(reports[0].message, Name::Ours("m".to_owned()));
         assert_eq!(reports[4].message, Name::Theirs("M4V2".to_owned()));
@@ -314,7 +315,8 @@ mod tests {
         let events = json!([line("SUCCESS", "Message has been accepted by phone carrier"), line("FAILURE", "Phone number is opted out"), line("FAILURE", "Invalid phone number"), {"id": "2", "message": "START RequestId"}]);
         let delivery = json!({"messageType": "DATA_MESSAGE", "logGroup": "sns/ap-northeast-2/1/DirectPublishToPhoneNumber", "logEvents": events});
         let reports = sns(&packed(&delivery)).unwrap();
-        let told: Vec<_> = reports.iter().map(|report| (report.state, report.suppress.as_ref().map(|(_, reason)| *reason))).collect();
+        let told: Vec<_> =
+            reports.iter().map(|report| (report.state, report.suppress.as_ref().map(|(_, reason)| *reason))).collect();
         let (arrived, lost) = (Some(State::Delivered), Some(State::Undelivered));
         assert_eq!(told, [(arrived, None), (lost, Some(Reason::OptOut)), (lost, Some(Reason::Dead))]);
         assert_eq!(reports[0].message, Name::Theirs("34d9b400-c6dd-5444-820d-fbeb0f1f54cf".to_owned()));

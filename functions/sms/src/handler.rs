@@ -12,9 +12,7 @@ use ieum::delivery::ledger::{Body, Message};
 use ieum::delivery::messages::Messages;
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Addressed, Delivery};
-use ieum::error::{
-    ApiError, Code, Detail, INVALID_REQUEST, Issue, NOT_FOUND, STORE_UNAVAILABLE, code, issue,
-};
+use ieum::error::{ApiError, Code, Detail, INVALID_REQUEST, Issue, NOT_FOUND, STORE_UNAVAILABLE, code, issue};
 use ieum::idempotency::{Idempotency, KeyRule};
 use ieum::provider::Cause;
 use ieum::queue::{Queue, local, sweep_here};
@@ -297,7 +295,9 @@ fn nobody_sends(issues: impl Iterator<Item = Issue>) -> ApiError {
         OVER_MAX_PRICE | PRICE_UNKNOWN => "max_price",
         _ => "text",
     };
-    told.into_iter().map(|issue| Detail::field(field(issue), issue)).fold(ApiError::new(INVALID_REQUEST), ApiError::with)
+    told.into_iter()
+        .map(|issue| Detail::field(field(issue), issue))
+        .fold(ApiError::new(INVALID_REQUEST), ApiError::with)
 }
 
 /// A message as callers see it, without its words and most of its number.

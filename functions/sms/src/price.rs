@@ -36,9 +36,8 @@ impl FromStr for Won {
     /// Reads `20` or `8.4`: at most seven digits, and three after the point.
     fn from_str(text: &str) -> Result<Self, NotWon> {
         let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
-        let is_digits = |part: &str, most| {
-            (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-        };
+        let is_digits =
+            |part: &str, most| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
         if !is_digits(whole, 7) || !is_digits(rest, 3) {
             return Err(NotWon);
         }
@@ -81,7 +80,20 @@ mod tests {
 
     #[test]
     fn amounts_are_read_exactly_or_not_at_all() {
-        for (text, shown) in [("20", "20"), ("8.4", "8.4"), ("0.05", "0.05"), ("9999999.999", "9999999.999"), ("7.", ""), ("", ""), ("-1", ""), ("1e3", ""), ("1.2345", ""), ("12345678", ""), ("1.2.3", ""), ("１", "")] {
+        for (text, shown) in [
+            ("20", "20"),
+            ("8.4", "8.4"),
+            ("0.05", "0.05"),
+            ("9999999.999", "9999999.999"),
+            ("7.", ""),
+            ("", ""),
+            ("-1", ""),
+            ("1e3", ""),
+            ("1.2345", ""),
+            ("12345678", ""),
+            ("1.2.3", ""),
+            ("１", ""),
+        ] {
             let read = text.parse::<Won>().map(|won| won.to_string());
             assert_eq!(read.unwrap_or_default(), shown, "{text}");
         }

@@ -95,7 +95,8 @@ impl Reports {
         let door = self.solapi.as_ref().ok_or_else(|| ApiError::new(NOT_FOUND))?;
         let secret = door.secret.current().await;
         let secrets = secret.webhook_secrets.as_ref();
-        let secrets = secrets.ok_or_else(|| ApiError::new(UNAUTHENTICATED).because("there are no `webhook_secrets`"))?;
+        let secrets =
+            secrets.ok_or_else(|| ApiError::new(UNAUTHENTICATED).because("there are no `webhook_secrets`"))?;
         let received = call.received("")?;
         let verified = Verifier::new(door.scheme, secrets).verify(&received, now)?;
         events::solapi(verified.value(), &door.codes).map_err(|error| {

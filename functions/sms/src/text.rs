@@ -19,14 +19,10 @@ pub const NOT_IN_KOREAN_CHARSET: Issue = issue(
     "This has a character, such as an emoji, that cannot be sent to Korean telephones.",
 );
 /// No configured provider sends to that country.
-pub const NOT_ABROAD: Issue =
-    issue("not_abroad", "해외로 발송할 수 없습니다.", "Nobody here sends abroad.");
+pub const NOT_ABROAD: Issue = issue("not_abroad", "해외로 발송할 수 없습니다.", "Nobody here sends abroad.");
 /// It would cost more than its limit.
-pub const OVER_MAX_PRICE: Issue = issue(
-    "over_max_price",
-    "예상 요금이 지정한 한도를 초과합니다.",
-    "The estimated price is above the limit.",
-);
+pub const OVER_MAX_PRICE: Issue =
+    issue("over_max_price", "예상 요금이 지정한 한도를 초과합니다.", "The estimated price is above the limit.");
 /// There is a limit, and nobody knows the price.
 pub const PRICE_UNKNOWN: Issue = issue(
     "price_unknown",
@@ -165,7 +161,9 @@ mod tests {
 
     #[test]
     fn a_korean_gateway_counts_bytes_and_others_count_segments() {
-        for (length, form, gateway, abroad) in [(45, Form::Sms, 20, 40), (46, Form::Lms, 50, 40), (71, Form::Lms, 50, 80)] {
+        for (length, form, gateway, abroad) in
+            [(45, Form::Sms, 20, 40), (46, Form::Lms, 50, 40), (71, Form::Lms, 50, 80)]
+        {
             let text = text("010-1234-5678", &"가".repeat(length));
             assert_eq!(GATEWAY.quote(&text), Ok(Quote { form, price: WON(gateway) }), "{length}");
             assert_eq!(ABROAD.quote(&text), Ok(Quote { form: Form::Sms, price: WON(abroad) }), "{length}");

@@ -191,7 +191,10 @@ fn refusal(answer: &Incoming) -> Option<ProviderError> {
         }
         Some(code) if matches!(usual, ProviderError::Rejected { .. }) => match code {
             // Signing in, which the query protocol answers with 400 or 403.
-            "AuthorizationError" | "AccessDenied" | "InvalidClientTokenId" | "SignatureDoesNotMatch"
+            "AuthorizationError"
+            | "AccessDenied"
+            | "InvalidClientTokenId"
+            | "SignatureDoesNotMatch"
             | "ExpiredToken" => ProviderError::Unauthorized,
             code => ProviderError::Rejected { code: code.to_owned() },
         },

@@ -90,12 +90,7 @@ struct Problem {
 
 impl Solapi {
     /// A client of the service that `config` describes.
-    pub fn new(
-        config: SolapiConfig,
-        http: HttpClient,
-        secret: Arc<Secret<SolapiSecret>>,
-        clock: SharedClock,
-    ) -> Self {
+    pub fn new(config: SolapiConfig, http: HttpClient, secret: Arc<Secret<SolapiSecret>>, clock: SharedClock) -> Self {
         Self { config, http, secret, clock }
     }
 
@@ -186,7 +181,11 @@ fn refusal(answer: &Incoming) -> Option<ProviderError> {
     Some(match code.as_deref() {
         // Of the account, the signature or our clock, and not of this text: another provider may take it.
         Some(
-            "NotEnoughBalance" | "RequestTimeTooSkewed" | "SignatureDoesNotMatch" | "InvalidAPIKey" | "Unauthorized"
+            "NotEnoughBalance"
+            | "RequestTimeTooSkewed"
+            | "SignatureDoesNotMatch"
+            | "InvalidAPIKey"
+            | "Unauthorized"
             | "Forbidden",
         ) => ProviderError::Unauthorized,
         Some("TooManyRequests") => ProviderError::Throttled { retry_after: answer.retry_after() },

@@ -124,7 +124,8 @@ impl Provider for Solapi {
         let (group, id) = (format!("G4V{:020}", self.taken), format!("M4V{:020}", self.taken));
         let group = json!({"groupId": group, "status": "SENDING", "count": {"total": 1}});
         if message["to"] == FAILING {
-            let failed = json!([{"to": FAILING, "messageId": id, "statusCode": "3059", "statusMessage": INTERNAL_DETAIL}]);
+            let failed =
+                json!([{"to": FAILING, "messageId": id, "statusCode": "3059", "statusMessage": INTERNAL_DETAIL}]);
             return Answer::json(StatusCode::OK, &json!({"failedMessageList": failed, "groupInfo": group}));
         }
         if self.texts.len() == MAX_TEXTS {
@@ -133,7 +134,8 @@ impl Provider for Solapi {
         self.texts.push(json!({"messageId": id, "message": message}));
         let mut answer = json!({"failedMessageList": [], "groupInfo": group});
         if body["showMessageList"] == true {
-            answer["messageList"] = json!([{"messageId": id, "statusCode": "2000", "customFields": message["customFields"]}]);
+            answer["messageList"] =
+                json!([{"messageId": id, "statusCode": "2000", "customFields": message["customFields"]}]);
         }
         Answer::json(StatusCode::OK, &answer)
     }

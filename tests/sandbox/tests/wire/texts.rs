@@ -26,7 +26,9 @@ async fn twilio_takes_a_form_and_tells_each_mistake_by_its_code() {
     let taken = twilio(&sandbox, &text, token).await;
     assert_eq!((taken.status, &taken.json()["status"]), (201, &json!("queued")));
     assert_eq!(sandbox.stats("twilio").await.state["texts"][0]["form"]["Body"], "안녕");
-    for (number, code) in [("+15005550001", 21_211), ("+15005550004", 21_610), ("+15005550009", 21_614), ("010", 21_211)] {
+    for (number, code) in
+        [("+15005550001", 21_211), ("+15005550004", 21_610), ("+15005550009", 21_614), ("010", 21_211)]
+    {
         let refused = twilio(&sandbox, &[("To", number), text[1], text[2]], token).await;
         assert_eq!((refused.status, &refused.json()["code"]), (400, &json!(code)), "{number}");
     }
@@ -68,14 +70,27 @@ async fn solapi_takes_each_signature_once_and_fails_within_a_200() {
     assert_eq!((taken.status, &taken.json()["failedMessageList"]), (200, &json!([])), "{}", taken.text());
     assert!(taken.json()["messageList"][0]["messageId"].is_string());
     assert_eq!(solapi(&sandbox, &first, &text).await.json()["errorCode"], "DuplicatedSignature");
-    assert_eq!(solapi(&sandbox, &signed("salt00000002", "00"), &text).await.json()["errorCode"], "SignatureDoesNotMatch");
+    assert_eq!(
+        solapi(&sandbox, &signed("salt00000002", "00"), &text).await.json()["errorCode"],
+        "SignatureDoesNotMatch"
+    );
     let mut failing = text.clone();
     failing["to"] = json!("01099990000");
-    let failed = solapi(&sandbox, &signed("salt00000002", "eec1f341117583374dd5e2740acca3939627bc76f2807531699b9491bd2afdbb"), &failing).await;
+    let failed = solapi(
+        &sandbox,
+        &signed("salt00000002", "eec1f341117583374dd5e2740acca3939627bc76f2807531699b9491bd2afdbb"),
+        &failing,
+    )
+    .await;
     assert_eq!((failed.status, &failed.json()["failedMessageList"][0]["statusCode"]), (200, &json!("3059")));
     let mut unregistered = text.clone();
     unregistered["from"] = json!("01000000000");
-    let refused = solapi(&sandbox, &signed("salt00000003", "8e2993557913eb6b40073afddcaa6b493a75bb19384950e0b52d422e6e3a1fbe"), &unregistered).await;
+    let refused = solapi(
+        &sandbox,
+        &signed("salt00000003", "8e2993557913eb6b40073afddcaa6b493a75bb19384950e0b52d422e6e3a1fbe"),
+        &unregistered,
+    )
+    .await;
     assert_eq!((refused.status, &refused.json()["errorCode"]), (400, &json!("UnregisteredSender")));
     assert_eq!(sandbox.stats("solapi").await.state["texts"].as_array().unwrap().len(), 1);
 }
@@ -89,7 +104,8 @@ async fn sns_takes_a_signed_form_and_answers_in_xml() {
         let headers = format!("{FORM}x-amz-date: 20261121T035000Z\r\nauthorization: {authorization}\r\n");
         send(&sandbox.base_url("sns"), "POST", "/", &headers, &body).await.unwrap()
     };
-    let signed = "AWS4-HMAC-SHA256 Credential=AKID/20261121/ap-northeast-2/sns/aws4_request, SignedHeaders=host, Signature=0";
+    let signed =
+        "AWS4-HMAC-SHA256 Credential=AKID/20261121/ap-northeast-2/sns/aws4_request, SignedHeaders=host, Signature=0";
     let taken = publish("+821012345678", signed).await;
     assert!(taken.status == 200 && taken.text().contains("<MessageId>5a8d0c4e-"), "{}", taken.text());
     for (number, authorization, code) in [
