@@ -146,10 +146,8 @@ pub const SOLAPI_ID_FIELD: &str = "ieumId";
 /// # Errors
 /// When it is neither. What is no message of the list is left out.
 pub fn solapi(body: &[u8], codes: &SolapiCodes) -> Result<Vec<Report>, serde_json::Error> {
-    let messages = match serde_json::from_slice(body)? {
-        Value::Array(messages) => messages,
-        one => vec![one],
-    };
+    let body: Value = serde_json::from_slice(body)?;
+    let messages = if let Value::Array(messages) = body { messages } else { vec![body] };
     let messages = messages.into_iter().filter_map(|message| serde_json::from_value::<SolapiMessage>(message).ok());
     let report = |message: SolapiMessage| {
         let ours = message.custom_fields.get(SOLAPI_ID_FIELD).and_then(Value::as_str);

@@ -67,9 +67,10 @@ fn half_width(c: char) -> char {
 impl Verdict {
     /// Whether a text can arrive: in some countries nobody can tell a mobile from a landline by its number.
     fn is_mobile(&self) -> bool {
-        match self.country {
-            country::KR => self.kind == Type::Mobile && is_korean_mobile(&self.e164),
-            _ => matches!(self.kind, Type::Mobile | Type::FixedLineOrMobile),
+        if self.country == country::KR {
+            self.kind == Type::Mobile && is_korean_mobile(&self.e164)
+        } else {
+            matches!(self.kind, Type::Mobile | Type::FixedLineOrMobile)
         }
     }
 }
