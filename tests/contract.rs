@@ -30,6 +30,7 @@ fn functions() -> Vec<Function> {
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
         ("ADDRESS_PROVIDERS", "juso,kakao"),
+        ("SMS_PROVIDERS", "solapi,twilio,sns"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -51,6 +52,11 @@ fn functions() -> Vec<Function> {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "sms",
+            routes: routes(&sms::handler::ROUTES),
+            variables: asked(|reader| drop(sms::Config::read(reader))),
         },
         Function {
             name: "health-cron",
@@ -165,10 +171,12 @@ fn the_console_offers_what_each_function_lets_change() {
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
         ("ADDRESS_PROVIDERS", "mock"),
         ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
+        ("SMS_PROVIDERS", "mock"),
     ]);
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
     let address = address::Config::from_env(&env).expect("a configuration").schema();
-    for of_function in [verify, address] {
+    let sms = sms::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address, sms] {
         let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
         assert_eq!(words(&offered), words(&of_function));
     }

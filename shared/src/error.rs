@@ -197,6 +197,12 @@ impl Detail {
         self
     }
 
+    /// The same, where its field stands below `path`.
+    pub(crate) fn within(self, path: &str) -> Self {
+        let field = self.field.map(|field| format!("{path}.{field}"));
+        Self { field, ..self }
+    }
+
     /// Not about a field: something the caller may do, described by `extra`.
     pub fn offer(issue: Issue, extra: serde_json::Map<String, serde_json::Value>) -> Self {
         Self { field: None, issue, extra: Some(extra) }

@@ -495,7 +495,8 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         witness: Option<&dyn Witness>,
     ) -> Result<(usize, Answer<Res>), CallError> {
         let mut setbacks = Vec::new();
-        for (rank, way) in self.ways().into_iter().enumerate() {
+        let ways = self.ways().into_iter().filter(|way| way.provider.serves(request));
+        for (rank, way) in ways.enumerate() {
             let began = self.clock.now();
             match self.attempts(way, request, deadline, witness).await {
                 Ok(value) => {

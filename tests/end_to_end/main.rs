@@ -14,6 +14,7 @@ mod command;
 mod fleet;
 mod front_door;
 mod operators;
+mod sms;
 mod store;
 mod verify;
 mod widget;
@@ -71,7 +72,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 36] = checks![
+const CHECKS: &[Check] = &checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -88,6 +89,11 @@ const CHECKS: [Check; 36] = checks![
     verify::killing_an_environment_loses_nothing,
     store::the_store_of_the_deployed_system_agrees_with_memory,
     store::concurrent_increments_lose_nothing,
+    sms::a_korean_text_goes_through_sns_and_is_read_back_intact,
+    sms::signed_callbacks_of_twilio_and_solapi_move_texts_forward_only,
+    sms::what_cannot_be_sent_is_refused_without_a_provider_call,
+    sms::two_hundred_texts_leave_at_ten_a_second_and_none_is_lost,
+    sms::a_gateway_that_throttles_is_left_alone_for_as_long_as_it_says,
     front_door::bodies_and_headers_have_the_limits_of_api_gateway,
     front_door::browsers_of_allowed_origins_are_let_in,
     front_door::paths_arrive_as_they_were_sent,
@@ -114,7 +120,7 @@ const CHECKS: [Check; 36] = checks![
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let chosen: Vec<Check> = CHECKS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    let chosen: Vec<Check> = CHECKS.iter().copied().filter(|(name, _)| wanted(name)).collect();
     if std::env::args().any(|argument| argument == "--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

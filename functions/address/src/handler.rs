@@ -278,7 +278,7 @@ struct Search {
 
 fn search_in_query(call: &Call) -> Result<Search, ApiError> {
     let mut fields = call.query()?;
-    let text = fields.take("query");
+    let text = fields.value("query");
     let keyword = Keyword::parse(text.as_ref().and_then(Value::as_str).unwrap_or_default()).map_err(|refusal| {
         let (field, issue) = refusal.advice();
         fields.note::<()>(field, issue);
@@ -322,7 +322,7 @@ fn point_in_query(call: &Call) -> Result<Point, ApiError> {
 fn address_in_body(call: &Call) -> Result<(Address, bool), ApiError> {
     let mut fields = call.body()?;
     let address = normalize::address(&mut fields);
-    let coordinates = match fields.take("coordinates") {
+    let coordinates = match fields.value("coordinates") {
         None => Some(false),
         Some(Value::Bool(wanted)) => Some(wanted),
         Some(_) => fields.note("coordinates", BAD_FORMAT),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use ieum::integration::{Integration, Setback, Source};
 use ieum::policy::{Policy, Replay};
-use ieum::provider::ProviderError;
+use ieum::provider::{Provider, ProviderError};
 use ieum::resilience::backoff::Backoff;
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::store::Read;
@@ -481,6 +482,34 @@ mod failover {
         let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
         assert_eq!(ask(&two(&world, &first, &second, once()), 1).await.unwrap().provider, "first");
         assert_eq!(second.calls().len(), 0);
+    }
+
+    /// Serves even numbers only.
+    struct Even(Scripted<Reply>);
+
+    #[async_trait]
+    impl Provider<Question, Reply> for Even {
+        fn name(&self) -> &'static str {
+            "even"
+        }
+
+        fn serves(&self, question: &Question) -> bool {
+            question.0.is_multiple_of(2)
+        }
+
+        async fn call(&self, question: &Question) -> Result<Reply, ProviderError> {
+            self.0.call(question).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_cannot_serve_a_request_is_passed_over_without_an_attempt() {
+        let (world, even, second) = (World::new(), Scripted::new("even", live), Scripted::new("second", live));
+        let mut ways = vec![world.way(&even, None), world.way(&second, None)];
+        ways[0].provider = Box::new(Even(even.clone()));
+        let asking = world.going(ways, once());
+        assert_eq!(ask(&asking, 1).await.unwrap().provider, "second");
+        assert_eq!((even.calls().len(), ask(&asking, 2).await.unwrap().provider.as_str()), (0, "even"));
     }
 
     #[tokio::test(start_paused = true)]

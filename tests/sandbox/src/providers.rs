@@ -8,6 +8,11 @@ pub mod juso;
 pub mod kakao;
 pub mod nice;
 pub mod nts;
+pub mod sns;
+pub mod solapi;
+pub mod twilio;
+
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -28,6 +33,9 @@ pub(crate) fn all() -> Vec<Make> {
         || Box::new(juso::Juso),
         || Box::new(kakao::Kakao),
         || Box::new(daum::Daum),
+        || Box::new(sns::Sns::default()),
+        || Box::new(solapi::Solapi::default()),
+        || Box::new(twilio::Twilio::default()),
     ]
 }
 
@@ -77,6 +85,20 @@ impl Request {
 
     pub(crate) fn bearer(&self) -> Option<&str> {
         self.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    }
+
+    /// The value of a header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The parameters of a form; the first of each name counts.
+    pub(crate) fn form(&self) -> BTreeMap<String, String> {
+        let mut form = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(&self.body).into_owned() {
+            form.entry(name).or_insert(value);
+        }
+        form
     }
 
     pub(crate) fn says_json(&self) -> bool {

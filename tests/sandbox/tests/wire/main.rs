@@ -8,3 +8,4 @@ mod modes;
 mod nice;
 mod nts;
 mod program;
+mod texts;
