@@ -31,6 +31,7 @@ fn functions() -> Vec<Function> {
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
         ("ADDRESS_PROVIDERS", "juso,kakao"),
         ("SMS_PROVIDERS", "solapi,twilio,sns"),
+        ("PAYMENT_PROVIDERS", "toss,portone,iamport,stripe,kakaopay"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -62,6 +63,11 @@ fn functions() -> Vec<Function> {
             name: "health-cron",
             routes: Vec::new(),
             variables: asked(|reader| drop(health_cron::Config::read(reader))),
+        },
+        Function {
+            name: "payment-webhook",
+            routes: routes(&payment_webhook::handler::ROUTES),
+            variables: asked(|reader| drop(payment_webhook::Config::read(reader))),
         },
     ]
 }

@@ -58,7 +58,14 @@ pub enum Event {
 pub enum Scheduled {
     /// To wake what is due on these lists.
     Sweep(Vec<Sweep>),
+    /// To compare what is known with what providers list.
+    Reconcile(Reconcile),
 }
+
+/// A comparison of the day before.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {}
 
 /// A list whose overdue items are to be woken. Whoever deploys says all of it, so whoever sweeps knows no list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -14,6 +14,7 @@ mod command;
 mod fleet;
 mod front_door;
 mod operators;
+mod payment;
 mod sms;
 mod store;
 mod verify;
@@ -87,6 +88,9 @@ const CHECKS: &[Check] = &checks![
     verify::bad_input_costs_no_provider_call,
     verify::environments_share_what_one_of_them_learned,
     verify::killing_an_environment_loses_nothing,
+    payment::a_payment_of_each_provider_is_heard_of_asked_about_and_told,
+    payment::forged_and_broken_notifications_are_refused_at_the_front_door,
+    payment::webhooks_survive_functions_that_are_killed_and_each_effect_has_one_id,
     store::the_store_of_the_deployed_system_agrees_with_memory,
     store::concurrent_increments_lose_nothing,
     sms::a_korean_text_goes_through_sns_and_is_read_back_intact,
@@ -166,6 +170,16 @@ async fn run(checks: &[Check]) -> Tally {
         format!("NTS_RATE_PER_PERIOD={}", fleet::RATE),
         format!("NTS_RATE_BURST={}", fleet::BURST),
         format!("NTS_RATE_MAX_WAIT_MS={}", fleet::MAX_WAIT.as_millis()),
+        // What a killed worker leaves behind is taken up when its time is over.
+        "PAYMENT_WORKER_LIMIT_SECONDS=10".to_owned(),
+        "PAYMENT_HINT_RATE_PER_PERIOD=1000".to_owned(),
+        "PAYMENT_HINT_RATE_BURST=1000".to_owned(),
+        "TOSS_RATE_PER_PERIOD=1000".to_owned(),
+        "TOSS_RATE_BURST=1000".to_owned(),
+        "PORTONE_RATE_PER_PERIOD=1000".to_owned(),
+        "PORTONE_RATE_BURST=1000".to_owned(),
+        "STRIPE_RATE_PER_PERIOD=1000".to_owned(),
+        "STRIPE_RATE_BURST=1000".to_owned(),
     ] {
         options.set(&setting).unwrap();
     }

@@ -4,12 +4,17 @@
 //! or the control interface: those are the same for all and live in the server.
 
 pub mod daum;
+pub mod iamport;
 pub mod juso;
 pub mod kakao;
+pub mod kakaopay;
 pub mod nice;
 pub mod nts;
+pub mod portone;
 pub mod sns;
 pub mod solapi;
+pub mod stripe;
+pub mod toss;
 pub mod twilio;
 
 use std::collections::BTreeMap;
@@ -36,6 +41,11 @@ pub(crate) fn all() -> Vec<Make> {
         || Box::new(sns::Sns::default()),
         || Box::new(solapi::Solapi::default()),
         || Box::new(twilio::Twilio::default()),
+        || Box::new(toss::Toss::default()),
+        || Box::new(portone::PortOne::default()),
+        || Box::new(iamport::Iamport::default()),
+        || Box::new(stripe::Stripe::default()),
+        || Box::new(kakaopay::KakaoPay::default()),
     ]
 }
 

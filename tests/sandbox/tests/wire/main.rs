@@ -7,5 +7,6 @@ mod control;
 mod modes;
 mod nice;
 mod nts;
+mod payments;
 mod program;
 mod texts;
