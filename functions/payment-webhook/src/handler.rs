@@ -44,6 +44,9 @@ const EVENTS: &str = "payment-events";
 /// The time between two sweeps, as `template.yaml` has it.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
+/// What is kept back of the worker's time, to write a report down.
+const TO_REPORT: Duration = Duration::from_secs(10);
+
 /// How long an expectation is kept.
 const EXPECTED_FOR: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
@@ -156,7 +159,7 @@ impl Function for Handler {
             }
             Event::Scheduled(Scheduled::Reconcile(_)) => {
                 let yesterday = Day::of(self.clock.now()).and_then(Day::before).ok_or("there is no yesterday")?;
-                let deadline = Instant::now() + self.bounds.limit;
+                let deadline = Instant::now() + self.bounds.limit.saturating_sub(TO_REPORT);
                 match self.desk.payments.reconcile(yesterday, deadline).await {
                     0 => Ok(Answer::Done(())),
                     failed => Err(format!("{failed} providers could not be reconciled").into()),

@@ -238,6 +238,8 @@ pub struct Listed {
     pub id: String,
     /// The whole amount.
     pub amount: Money,
+    /// What went back since, in the smallest unit, where the list says so.
+    pub canceled: Option<i64>,
 }
 
 /// One page of a day.

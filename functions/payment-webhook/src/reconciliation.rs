@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::payment::{Day, DayQuery, Listed, Money};
+use crate::payment::{Day, DayQuery, Listed, Money, Observation};
 use crate::providers::Party;
 use crate::state::{Payment, SOURCE, day_list, key, open_list};
 use crate::worker::Payments;
@@ -219,7 +219,8 @@ impl Payments {
     }
 }
 
-/// Whether we know a payment as its provider lists it: paid once, whatever went back since.
+/// Whether we know a payment as its provider lists it.
 fn agrees(known: &Payment, listed: &Listed) -> bool {
-    known.observation.paid_at.is_some() && known.observation.amount == listed.amount
+    let Observation { paid_at, amount, canceled, .. } = &known.observation;
+    paid_at.is_some() && *amount == listed.amount && listed.canceled.is_none_or(|listed| listed == *canceled)
 }

@@ -422,7 +422,12 @@ async fn each_night_finds_what_nobody_told() {
     assert_eq!(door.told(&format!("kakaopay/{tid}")), PAID);
     assert_eq!(door.told("iamport/imp_149"), PAID);
     let calls = door.sandbox.calls("iamport").await;
+    let canceled =
+        json!({"id": "pay-0", "status": "PARTIAL_CANCELLED", "amount": {"total": 15_000, "cancelled": 5_000}});
+    door.payment("portone", canceled).await;
     door.invoke(event("reconcile")).await.unwrap();
+    assert_eq!(report("portone")["repaired"], 1, "what went back since is found as well");
+    assert_eq!(door.told("portone/pay-0")[2..], ["payment.partially_canceled"]);
     assert_eq!(report("iamport")["repaired"], 0, "the second time there is nothing to repair");
     assert_eq!(door.sandbox.calls("iamport").await - calls, 2, "two pages of the list, and no payment");
     assert_eq!(door.told("iamport/2026-11-21").len(), 2, "each run is told");
@@ -452,6 +457,7 @@ async fn thousands_of_webhooks_at_full_speed_lose_nothing_when_everybody_is_kill
         let mut event = event("toss-status");
         event["headers"]["tosspayments-webhook-transmission-id"] = json!(format!("whtrans_{payment}_{step}"));
         event["body"] = json!(json!({"eventType": "PAYMENT_STATUS_CHANGED", "data": {"paymentKey": id}}).to_string());
+        door.clock.advance(Duration::from_millis(1));
         // The sender comes again until it has heard 200.
         let mut polls = if random.u32(0..4) == 0 { random.u32(1..12) } else { u32::MAX };
         while !matches!(Killed(Box::pin(door.serve(event.clone())), polls).await, Some(answer) if answer.status == 200)

@@ -256,7 +256,8 @@ impl Provider<DayQuery, DayPage> for Iamport {
         let page = answer.json::<Envelope<Page>>()?.open()?;
         let mut paid = Vec::new();
         for payment in &page.list {
-            paid.push(Listed { amount: payment.money(&payment.amount)?, id: payment.imp_uid.clone() });
+            let canceled = Some(payment.money(&payment.cancel_amount)?.minor);
+            paid.push(Listed { amount: payment.money(&payment.amount)?, id: payment.imp_uid.clone(), canceled });
         }
         // 0 on the last page.
         Ok(DayPage { paid, next: (page.next > 0).then(|| page.next.to_string()) })

@@ -185,7 +185,7 @@ impl Provider<DayQuery, DayPage> for PortOne {
         let more = (number + 1) * PAGE < page.page.total_count && !page.items.is_empty();
         let paid = page.items.into_iter().map(|item| {
             let amount = Money { minor: item.amount.total, currency: item.currency };
-            Listed { id: item.id, amount }
+            Listed { id: item.id, amount, canceled: Some(item.amount.cancelled) }
         });
         Ok(DayPage { paid: paid.collect(), next: more.then(|| (number + 1).to_string()) })
     }

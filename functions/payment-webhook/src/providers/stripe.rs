@@ -202,7 +202,10 @@ impl Provider<DayQuery, DayPage> for Stripe {
         let next = page.data.last().filter(|_| page.has_more).map(|intent| intent.id.clone());
         let mut paid = Vec::new();
         for intent in page.data.into_iter().filter(|intent| intent.status == "succeeded") {
-            paid.push(Listed { amount: money(intent.amount_received, &intent.currency)?, id: intent.id });
+            let refunded =
+                intent.latest_charge.map(|charge| money(charge.amount_refunded, &intent.currency)).transpose()?;
+            let amount = money(intent.amount_received, &intent.currency)?;
+            paid.push(Listed { amount, id: intent.id, canceled: refunded.map(|refunded| refunded.minor) });
         }
         Ok(DayPage { paid, next })
     }

@@ -218,7 +218,7 @@ impl Provider<DayQuery, DayPage> for Toss {
         let next = rows.last().filter(|_| rows.len() == PAGE).map(|row| row.transaction_key.clone());
         let paid = rows.into_iter().filter(|row| row.status == "DONE").map(|row| {
             let currency = Currency::parse(&row.currency)?;
-            Some(Listed { id: row.payment_key, amount: Money::from_major(&row.amount, currency)? })
+            Some(Listed { id: row.payment_key, amount: Money::from_major(&row.amount, currency)?, canceled: None })
         });
         let paid = paid.collect::<Option<_>>().ok_or_else(|| nonsense("an amount that its currency has not"))?;
         Ok(DayPage { paid, next })

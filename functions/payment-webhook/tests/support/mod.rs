@@ -17,7 +17,7 @@ use ieum::events::{CloudEvent, Publisher};
 use ieum::http::HttpClient;
 use ieum::provider::Cause;
 use ieum::queue::{Queue, WakeUp};
-use ieum::runtime::answer;
+use ieum::runtime::{Answer, answer};
 use ieum::start::{Kernel, StartError};
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
 use ieum::telemetry::{Captured, LevelSwitch, subscriber};
@@ -203,7 +203,9 @@ impl Door {
 
     /// Hands any event to the function.
     pub async fn invoke(&self, event: Value) -> Result<Value, Cause> {
-        let answered = answer(&self.handler, event, 0).with_subscriber(self.dispatch.clone()).await?;
+        // Boxed: the compiler gives up on the layout of a future this deep.
+        let work: Pin<Box<dyn Future<Output = Result<Answer, Cause>> + '_>> = Box::pin(answer(&self.handler, event, 0));
+        let answered = work.with_subscriber(self.dispatch.clone()).await?;
         Ok(serde_json::to_value(answered).expect("JSON"))
     }
 
