@@ -143,19 +143,24 @@ impl Client {
         }
     }
 
-    /// The keys of the items in the table that begin with `prefix`.
-    pub(crate) async fn keys(&self, table: &str, prefix: &str) -> Vec<String> {
+    /// Asks the local AWS.
+    pub(crate) async fn aws(&self, service: &str, target: &str, body: Value) -> Value {
+        let credential = format!("Credential=test/20261121/ap-northeast-2/{service}/aws4_request");
+        let authorization = format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0");
         let headers = [
             ("content-type", "application/x-amz-json-1.0"),
-            ("x-amz-target", "DynamoDB_20120810.Scan"),
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
-            ),
+            ("x-amz-target", target),
+            ("authorization", authorization.as_str()),
         ];
-        let body = json!({"TableName": table}).to_string();
-        let answer = self.exchange("POST", &self.aws, &headers, body.into()).await;
-        let items = answer.body["Items"].as_array().unwrap_or_else(|| panic!("{}", answer.text)).clone();
+        let answer = self.exchange("POST", &self.aws, &headers, body.to_string().into()).await;
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text);
+        answer.body
+    }
+
+    /// The keys of the items in the table that begin with `prefix`.
+    pub(crate) async fn keys(&self, table: &str, prefix: &str) -> Vec<String> {
+        let answer = self.aws("dynamodb", "DynamoDB_20120810.Scan", json!({"TableName": table})).await;
+        let items = answer["Items"].as_array().unwrap_or_else(|| panic!("{answer}")).clone();
         let keys = items.iter().filter_map(|item| item["pk"]["S"].as_str().map(str::to_owned));
         keys.filter(|key| key.starts_with(prefix)).collect()
     }

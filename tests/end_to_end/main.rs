@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed check")]
 
 mod client;
+mod clockwork;
 mod command;
 mod fleet;
 mod front_door;
@@ -66,7 +67,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 25] = checks![
+const CHECKS: [Check; 27] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -90,6 +91,8 @@ const CHECKS: [Check; 25] = checks![
     operators::health_follows_an_outage_without_a_provider_call,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
+    clockwork::what_is_overdue_is_woken_through_the_queue_of_its_list,
+    clockwork::the_schedule_sweeps_each_minute,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
