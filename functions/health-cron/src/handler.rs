@@ -61,17 +61,17 @@ impl Handler {
             let (trace, now) = (TraceId::current(), self.clock.now());
             match queue::sweep(&*self.store, &queue, list, *limit, PERIOD, now).await {
                 Ok(woken) => {
-                    tracing::info!(target: "health_cron", trace_id = trace.as_str(), list, woken, "sweep");
+                    tracing::info!(target: "ieum::health_cron", trace_id = trace.as_str(), list, woken, "sweep");
                     all += woken;
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    tracing::error!(target: "health_cron", trace_id = trace.as_str(), list, error, "sweep.failed");
+                    tracing::error!(target: "ieum::health_cron", trace_id = trace.as_str(), list, error, "sweep.failed");
                     failed.push(list.as_str());
                 }
             }
         }
-        tracing::info!(target: "health_cron", lists = lists.len(), failed = failed.len(), woken = all, "sweep.over");
+        tracing::info!(target: "ieum::health_cron", lists = lists.len(), failed = failed.len(), woken = all, "sweep.over");
         if failed.is_empty() { Ok(Answer::Done(())) } else { Err(format!("not swept: {}", failed.join(", ")).into()) }
     }
 }
