@@ -34,7 +34,7 @@ use crate::error::chain;
 use crate::integration::{Fate, Integration, Stop, Witness};
 use crate::planted::{Rule, broken};
 use crate::provider::Cause;
-use crate::queue::{LONGEST_DELAY, Queue, WakeUp};
+use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
 use crate::runtime::Worker;
 use crate::store::{Outcome, Read, Store, StoreError, Update};
 
@@ -273,6 +273,14 @@ impl<Content: Addressed> Delivery<Content> {
                 Err(error @ BlobError::Bucket(..)) => Err(unreachable(error)),
             },
         }
+    }
+
+    /// Wakes up to `limit` messages that are due and not moving, as [`sweep`] does.
+    ///
+    /// # Errors
+    /// [`SweepError`].
+    pub async fn sweep(&self, limit: u32, period: Duration) -> Result<usize, SweepError> {
+        sweep(&*self.store, &*self.queue, self.list, limit, period, self.clock.now()).await
     }
 
     async fn send(&self, id: &str, message: Message, deadline: Instant) -> Result<Done, StoreError> {

@@ -22,7 +22,7 @@ use ieum::gate::Gate;
 use ieum::integration::{Integration, Way};
 use ieum::policy::{Policy, Replay};
 use ieum::provider::{Cause, Provider, ProviderError};
-use ieum::queue::{Queue, WakeUp, sweep};
+use ieum::queue::{Queue, WakeUp};
 use ieum::resilience::backoff::Backoff;
 use ieum::resilience::circuit_breaker::BreakerPolicy;
 use ieum::resilience::rate_limit::RatePolicy;
@@ -309,7 +309,7 @@ impl World {
             }
             if Instant::now() >= sweep_at {
                 sweep_at += secs(60);
-                let _ = sweep(&*self.store, &*self.queue, LIST, 300, secs(60), self.clock.now()).await;
+                let _ = worker.sweep(300, secs(60)).await;
             }
             sleep(secs(1)).await;
         }
