@@ -10,6 +10,7 @@
 mod address;
 mod browser;
 mod client;
+mod clockwork;
 mod command;
 mod fleet;
 mod front_door;
@@ -116,6 +117,8 @@ const CHECKS: &[Check] = &checks![
     widget::results_fit_a_phone_and_a_desk_in_both_languages,
     widget::a_page_of_another_origin_calls_the_api_and_a_strangers_cannot,
     address::a_spent_quota_of_kakao_is_asked_once_and_not_again,
+    clockwork::what_is_overdue_is_woken_through_the_queue_of_its_list,
+    clockwork::the_schedule_sweeps_each_minute,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,

@@ -55,19 +55,23 @@ impl Handler {
 
     /// Sweeps each of `lists`, whatever becomes of the others.
     async fn sweep(&self, lists: &[Sweep]) -> Result<Answer, Cause> {
-        let mut failed = Vec::new();
+        let (mut all, mut failed) = (0, Vec::new());
         for Sweep { list, queue, limit } in lists {
             let queue = self.aws.queue(queue);
             let (trace, now) = (TraceId::current(), self.clock.now());
             match queue::sweep(&*self.store, &queue, list, *limit, PERIOD, now).await {
-                Ok(woken) => tracing::info!(target: "health_cron", trace_id = trace.as_str(), list, woken, "sweep"),
+                Ok(woken) => {
+                    tracing::info!(target: "ieum::health_cron", trace_id = trace.as_str(), list, woken, "sweep");
+                    all += woken;
+                }
                 Err(error) => {
                     let error = chain(&error);
-                    tracing::error!(target: "health_cron", trace_id = trace.as_str(), list, error, "sweep.failed");
+                    tracing::error!(target: "ieum::health_cron", trace_id = trace.as_str(), list, error, "sweep.failed");
                     failed.push(list.as_str());
                 }
             }
         }
+        tracing::info!(target: "ieum::health_cron", lists = lists.len(), failed = failed.len(), woken = all, "sweep.over");
         if failed.is_empty() { Ok(Answer::Done(())) } else { Err(format!("not swept: {}", failed.join(", ")).into()) }
     }
 }

@@ -111,7 +111,7 @@ impl World {
         let mut random = Rng::with_seed(seed);
         let mut fork = || Mutex::new(random.fork());
         Self {
-            store: Arc::new(Steps { inner: MemoryStore::new(), random: fork(), lossy }),
+            store: Arc::new(Steps { inner: MemoryStore::new(), random: fork(), lossy, way: ms(1) }),
             queue: Arc::new(Wakes { waiting: Mutex::default(), random: fork(), unreliable }),
             bus: Arc::new(Bus { taken: Mutex::default(), random: fork(), lossy }),
             shelf: Arc::default(),
