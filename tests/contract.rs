@@ -30,6 +30,8 @@ fn functions() -> Vec<Function> {
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
         ("ADDRESS_PROVIDERS", "juso,kakao"),
+        ("EMAIL_PROVIDERS", "ses,sendgrid,smtp"),
+        ("EMAIL_SERVICE", "custom"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -51,6 +53,11 @@ fn functions() -> Vec<Function> {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "email",
+            routes: routes(&email::handler::ROUTES),
+            variables: asked(|reader| drop(email::Config::read(reader))),
         },
         Function {
             name: "health-cron",
@@ -156,6 +163,17 @@ fn the_template_sets_what_is_required_and_nothing_unknown() {
 }
 
 #[test]
+fn a_program_that_is_deployed_twice_is_told_the_same_both_times() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources");
+    for function in functions() {
+        let of_it = resources.values().filter(|one| one["Metadata"]["BuildProperties"]["Binary"] == function.name);
+        let told: Vec<&Yaml> = of_it.map(|one| &one["Properties"]["Environment"]).collect();
+        assert!(told.windows(2).all(|two| two[0] == two[1]), "{}", function.name);
+    }
+}
+
+#[test]
 fn the_console_offers_what_each_function_lets_change() {
     let words = |schema: &Schema| schema.settings().map(|(name, form)| (name.to_owned(), form)).collect::<Vec<_>>();
     let env = Env::from([
@@ -165,10 +183,13 @@ fn the_console_offers_what_each_function_lets_change() {
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
         ("ADDRESS_PROVIDERS", "mock"),
         ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
+        ("EMAIL_PROVIDERS", "mock"),
+        ("EMAIL_FROM", "noreply@example.kr"),
     ]);
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
     let address = address::Config::from_env(&env).expect("a configuration").schema();
-    for of_function in [verify, address] {
+    let email = email::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address, email] {
         let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
         assert_eq!(words(&offered), words(&of_function));
     }

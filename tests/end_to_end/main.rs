@@ -11,6 +11,7 @@ mod address;
 mod browser;
 mod client;
 mod command;
+mod email;
 mod fleet;
 mod front_door;
 mod operators;
@@ -71,7 +72,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 36] = checks![
+const CHECKS: [Check; 42] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -88,6 +89,12 @@ const CHECKS: [Check; 36] = checks![
     verify::killing_an_environment_loses_nothing,
     store::the_store_of_the_deployed_system_agrees_with_memory,
     store::concurrent_increments_lose_nothing,
+    email::a_korean_mail_with_a_file_arrives_byte_for_byte_through_each_provider,
+    email::of_a_thousand_mails_993_leave_and_seven_are_named,
+    email::a_bounce_suppresses_and_states_never_move_back,
+    email::a_worker_killed_while_sending_leaves_a_doubt_that_an_event_settles,
+    email::mail_waits_while_nobody_takes_it_and_leaves_no_faster_than_it_may,
+    email::bad_mail_costs_nothing,
     front_door::bodies_and_headers_have_the_limits_of_api_gateway,
     front_door::browsers_of_allowed_origins_are_let_in,
     front_door::paths_arrive_as_they_were_sent,
@@ -160,6 +167,15 @@ async fn run(checks: &[Check]) -> Tally {
         format!("NTS_RATE_PER_PERIOD={}", fleet::RATE),
         format!("NTS_RATE_BURST={}", fleet::BURST),
         format!("NTS_RATE_MAX_WAIT_MS={}", fleet::MAX_WAIT.as_millis()),
+        "EMAIL_PROVIDERS=sendgrid,smtp,ses".to_owned(),
+        "EMAIL_ATTEMPTS=1".to_owned(),
+        format!("EMAIL_TIMEOUT_MS={}", email::TIMEOUT.as_millis()),
+        format!("EMAIL_BREAKER_OPEN_SECONDS={}", OPEN.as_secs()),
+        "SENDGRID_RATE_PER_PERIOD=100".to_owned(),
+        "SENDGRID_RATE_BURST=100".to_owned(),
+        "SENDGRID_DAILY_QUOTA=100000".to_owned(),
+        format!("SMTP_RATE_PER_PERIOD={}", email::SMTP_RATE),
+        format!("SMTP_RATE_BURST={}", email::SMTP_RATE),
     ] {
         options.set(&setting).unwrap();
     }

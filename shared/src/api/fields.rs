@@ -134,6 +134,21 @@ impl Fields {
         self.members.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Reads an object that stands at `path`: what is wrong in it, or left over, is noted here under that path.
+    pub fn within<T>(
+        &mut self,
+        path: &str,
+        members: Map<String, Value>,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let mut inner = Self::new(members);
+        let value = read(&mut inner);
+        inner.note_left_over();
+        let whole = inner.issues.is_empty();
+        self.issues.extend(inner.issues.into_iter().map(|issue| issue.within(path)));
+        value.filter(|_| whole)
+    }
+
     /// Notes that the field `name` has `issue`; always `None`.
     pub fn note<T>(&mut self, name: impl Into<String>, issue: Issue) -> Option<T> {
         self.issues.push(Detail::field(name, issue));
@@ -150,13 +165,17 @@ impl Fields {
     /// # Errors
     /// 400 with one detail for each member at fault.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, ApiError> {
-        let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
-        for name in left_over {
-            self.issues.push(Detail::field(presentable(&name), UNKNOWN_FIELD));
-        }
+        self.note_left_over();
         match value {
             Some(value) if self.issues.is_empty() => Ok(value),
             _ => Err(self.issues.into_iter().fold(ApiError::new(INVALID_REQUEST), ApiError::with)),
+        }
+    }
+
+    fn note_left_over(&mut self) {
+        let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
+        for name in left_over {
+            self.issues.push(Detail::field(presentable(&name), UNKNOWN_FIELD));
         }
     }
 }

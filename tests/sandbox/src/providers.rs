@@ -8,6 +8,10 @@ pub mod juso;
 pub mod kakao;
 pub mod nice;
 pub mod nts;
+pub mod sendgrid;
+pub mod ses;
+pub mod ses_events;
+pub mod smtp;
 
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -28,6 +32,10 @@ pub(crate) fn all() -> Vec<Make> {
         || Box::new(juso::Juso),
         || Box::new(kakao::Kakao),
         || Box::new(daum::Daum),
+        || Box::new(sendgrid::SendGrid::default()),
+        || Box::new(ses::Ses::default()),
+        || Box::new(ses_events::SesEvents::default()),
+        || Box::new(smtp::Smtp::default()),
     ]
 }
 
@@ -56,6 +64,17 @@ pub(crate) trait Provider: Send {
 
     /// What the provider remembers, for the control interface.
     fn state(&self) -> Value;
+}
+
+/// The most mails a provider remembers; a load test sends more than it reads back.
+const MAX_MAILS: usize = 2_000;
+
+/// Remembers a mail, and forgets the oldest.
+pub(crate) fn remember(mails: &mut Vec<Value>, mail: Value) {
+    if mails.len() == MAX_MAILS {
+        mails.remove(0);
+    }
+    mails.push(mail);
 }
 
 /// A request as the provider's own host would see it.

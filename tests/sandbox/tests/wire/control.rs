@@ -15,8 +15,9 @@ async fn a_fresh_provider_has_counted_nothing() {
     assert_eq!(get(&sandbox.url(), "/_sandbox/nts").await.json(), expected);
     let all = get(&sandbox.url(), "/_sandbox").await.json();
     let names: Vec<&String> = all.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["daum", "juso", "kakao", "nice", "nts"]);
-    assert_eq!(sandbox.providers(), ["nice", "nts", "juso", "kakao", "daum"]);
+    assert_eq!(names, ["daum", "juso", "kakao", "nice", "nts", "sendgrid", "ses", "ses-events", "smtp"]);
+    let listed = ["nice", "nts", "juso", "kakao", "daum", "sendgrid", "ses", "ses-events", "smtp"];
+    assert_eq!(sandbox.providers(), listed);
 }
 
 #[tokio::test]
