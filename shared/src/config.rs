@@ -274,6 +274,25 @@ impl<'e> Reader<'e> {
         })
     }
 
+    /// An address on this machine that stands in for a host which is not a setting; absent unless `stage` is local.
+    pub fn local_url(&self, name: &str, stage: Stage) -> Option<Option<Url>> {
+        let Some(text) = self.optional_text(name) else { return Some(None) };
+        let url = Url::parse(&text).ok().filter(|url| {
+            url.scheme() == "http" && matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+        });
+        match (stage, url) {
+            (Stage::Local, Some(url)) => Some(Some(url)),
+            (Stage::Local, None) => {
+                self.mistake(format!("`{name}` is `{text}`: expected an http:// address on loopback"));
+                None
+            }
+            (Stage::Dev | Stage::Staging | Stage::Production, _) => {
+                self.mistake(format!("`{name}` is set: allowed only when `STAGE` is `local`"));
+                None
+            }
+        }
+    }
+
     /// The path of an endpoint, appended to a base address.
     pub fn path(&self, name: &str, default: Option<&str>) -> Option<String> {
         self.read(name, default, "a path that begins with `/`", |text| {
