@@ -62,8 +62,12 @@ async fn taken(client: &Client, provider: &str) -> Vec<Value> {
 async fn sendgrid_reports(client: &Client, events: &Value) -> u16 {
     let body = events.to_string();
     let signed = client.ask_sandbox("sendgrid/sandbox/sign", body.clone()).await;
-    let headers: Vec<(String, String)> =
-        signed.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    let headers: Vec<(String, String)> = signed
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+        .collect();
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     client.raw("POST", "/v1/webhooks/sendgrid", &headers, body).await.status
 }
@@ -112,7 +116,9 @@ pub(crate) async fn a_korean_mail_with_a_file_arrives_byte_for_byte_through_each
     }
 
     let sent = &taken(&client, "sendgrid").await;
-    let sent = &sent.iter().find(|mail| mail["mail"]["personalizations"][0]["custom_args"]["ieum_id"] == subjects[0]).unwrap()["mail"];
+    let sent =
+        &sent.iter().find(|mail| mail["mail"]["personalizations"][0]["custom_args"]["ieum_id"] == subjects[0]).unwrap()
+            ["mail"];
     assert_eq!(sent["subject"], SUBJECT);
     assert!(sent["content"][1]["value"].as_str().unwrap().contains("자세한 일정은 첨부를 확인해 주세요. 😀"));
     let content = STANDARD.decode(sent["attachments"][0]["content"].as_str().unwrap()).unwrap();
@@ -136,13 +142,20 @@ pub(crate) async fn a_korean_mail_with_a_file_arrives_byte_for_byte_through_each
 pub(crate) async fn of_a_thousand_mails_993_leave_and_seven_are_named(stage: &mut Stage) {
     let client = stage.client.clone();
     let bad = [3, 141, 159, 265, 358, 979, 999];
-    let to = |number| if bad.contains(&number) { format!("bad {number}@example.kr") } else { format!("batch{number}@example.kr") };
+    let to = |number| {
+        if bad.contains(&number) { format!("bad {number}@example.kr") } else { format!("batch{number}@example.kr") }
+    };
     let messages: Vec<Value> =
         (0..1_000).map(|number| json!({"to": to(number), "variables": {"code": format!("{number:06}")}})).collect();
     let batch = json!({"template": "verification", "variables": {"expires_minutes": 10}, "messages": messages});
     let began = Instant::now();
     let answer = client.send("POST", "/v1/emails/batch", Some(batch)).await;
-    assert_eq!((answer.status, &answer.body["accepted"], &answer.body["rejected"]), (202, &json!(993), &json!(7)), "{}", answer.text);
+    assert_eq!(
+        (answer.status, &answer.body["accepted"], &answer.body["rejected"]),
+        (202, &json!(993), &json!(7)),
+        "{}",
+        answer.text
+    );
     let results = answer.body["results"].as_array().unwrap();
     let named: Vec<usize> = (0..1_000).filter(|place| !results[*place]["error"].is_null()).collect();
     assert_eq!(named, bad);
@@ -161,7 +174,8 @@ pub(crate) async fn of_a_thousand_mails_993_leave_and_seven_are_named(stage: &mu
         .map(|mail| mail["mail"]["subject"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned())
         .collect();
     codes.sort();
-    let expected: Vec<String> = (0..1_000).filter(|number| !bad.contains(number)).map(|number| format!("{number:06}")).collect();
+    let expected: Vec<String> =
+        (0..1_000).filter(|number| !bad.contains(number)).map(|number| format!("{number:06}")).collect();
     assert!(codes == expected, "{} mails, not one for each", codes.len());
 }
 

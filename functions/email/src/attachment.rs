@@ -26,9 +26,51 @@ pub const EXECUTABLE: Issue =
 /// The last part of a name that makes a desktop run the file
 /// (after <https://support.google.com/mail/answer/6590>, what Gmail blocks).
 const RUNS: [&str; 45] = [
-    "ade", "adp", "apk", "appx", "appxbundle", "bat", "cab", "chm", "cmd", "com", "cpl", "diagcab", "diagcfg",
-    "dll", "dmg", "ex", "ex_", "exe", "hta", "img", "ins", "iso", "isp", "jar", "jnlp", "js", "jse", "lib", "lnk",
-    "mde", "msc", "msi", "msix", "msp", "mst", "nsh", "pif", "ps1", "scr", "sct", "shb", "sys", "vb", "vbs", "wsf",
+    "ade",
+    "adp",
+    "apk",
+    "appx",
+    "appxbundle",
+    "bat",
+    "cab",
+    "chm",
+    "cmd",
+    "com",
+    "cpl",
+    "diagcab",
+    "diagcfg",
+    "dll",
+    "dmg",
+    "ex",
+    "ex_",
+    "exe",
+    "hta",
+    "img",
+    "ins",
+    "iso",
+    "isp",
+    "jar",
+    "jnlp",
+    "js",
+    "jse",
+    "lib",
+    "lnk",
+    "mde",
+    "msc",
+    "msi",
+    "msix",
+    "msp",
+    "mst",
+    "nsh",
+    "pif",
+    "ps1",
+    "scr",
+    "sct",
+    "shb",
+    "sys",
+    "vb",
+    "vbs",
+    "wsf",
 ];
 
 /// A name that may stand in a header and in a folder.
@@ -67,7 +109,8 @@ const PROGRAMS: [&[u8]; 7] = [
 /// [`EXECUTABLE`].
 pub fn media_type(content: &[u8]) -> Result<&'static str, Issue> {
     // "MZ세대 설문" begins as programs do.
-    let is_text = std::str::from_utf8(content).is_ok_and(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
+    let is_text =
+        std::str::from_utf8(content).is_ok_and(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
     let is_program = infer::is_app(content) || PROGRAMS.iter().any(|program| content.starts_with(program));
     if content.starts_with(b"#!") || (is_program && !is_text) {
         return Err(EXECUTABLE);

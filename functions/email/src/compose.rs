@@ -96,7 +96,11 @@ impl Composed {
         } else {
             let mut mixed = MultiPart::mixed().multipart(body);
             for file in &self.files {
-                let kind = if file.content_type == "text/plain" { ContentType::TEXT_PLAIN } else { ContentType::parse(&file.content_type)? };
+                let kind = if file.content_type == "text/plain" {
+                    ContentType::TEXT_PLAIN
+                } else {
+                    ContentType::parse(&file.content_type)?
+                };
                 mixed = mixed.singlepart(Part::new(file.name.clone()).body(file.content.to_vec(), kind));
             }
             builder.multipart(mixed)?
@@ -147,7 +151,11 @@ mod tests {
                     content_type: "application/pdf".to_owned(),
                     content: Bytes::from((0..=255_u8).cycle().take(5_000).collect::<Vec<_>>()),
                 },
-                File { name: "명단.csv".to_owned(), content_type: "text/plain".to_owned(), content: "이름\r\n홍".into() },
+                File {
+                    name: "명단.csv".to_owned(),
+                    content_type: "text/plain".to_owned(),
+                    content: "이름\r\n홍".into(),
+                },
             ],
             unsubscribe_url: Some("https://api.example.kr/v1/unsubscribe/a.b".to_owned()),
         }

@@ -116,7 +116,13 @@ const PRESETS: [(&str, Preset); 7] = [
     ("custom", preset("", 587, "starttls", 10, None)),
 ];
 
-const fn preset(host: &'static str, port: u32, security: &'static str, per_second: u32, per_day: Option<u32>) -> Preset {
+const fn preset(
+    host: &'static str,
+    port: u32,
+    security: &'static str,
+    per_second: u32,
+    per_day: Option<u32>,
+) -> Preset {
     Preset { host, port, security, per_second, per_day }
 }
 

@@ -244,7 +244,9 @@ mod tests {
         let transient = json!({"eventType": "Bounce", "mail": tagged, "bounce": {"bounceType": "Transient", "bouncedRecipients": [{"emailAddress": "a@example.kr"}]}});
         let report = ses(&transient.to_string()).unwrap().unwrap();
         assert_eq!((report.state, report.suppress.len()), (Some(State::Undelivered), 0));
-        for nothing in [json!({"eventType": "Open", "mail": tagged}), json!({"eventType": "Send", "mail": {}}), json!({})] {
+        for nothing in
+            [json!({"eventType": "Open", "mail": tagged}), json!({"eventType": "Send", "mail": {}}), json!({})]
+        {
             assert_eq!(ses(&nothing.to_string()).unwrap(), None);
         }
         assert!(ses("SNS says hello").is_err());

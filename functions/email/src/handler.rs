@@ -163,9 +163,8 @@ impl Handler {
     /// When a provider's secret cannot be read, or it cannot be set up.
     pub async fn over(kernel: &Kernel, config: &Config, queue: Arc<dyn Queue>) -> Result<Self, Cause> {
         let (durable, blobs, clock) = (Arc::clone(&kernel.durable), kernel.blobs(), Arc::clone(&kernel.clock));
-        let recipients = |kind, rate| {
-            Recipients::new(kind, kernel.keys.clone(), rate, Arc::clone(&durable), Arc::clone(&clock))
-        };
+        let recipients =
+            |kind, rate| Recipients::new(kind, kernel.keys.clone(), rate, Arc::clone(&durable), Arc::clone(&clock));
         let all = recipients("email", config.recipient_rate);
         let lists = Lists { all: all.clone(), promotional: recipients("email-promotional", None) };
         let composer = Arc::new(Composer::start(kernel, config).await?);
@@ -198,7 +197,9 @@ impl Handler {
             Action::Suppression => self.suppression(&call).await,
             Action::Suppress => self.suppress(&call).await,
             Action::Release => self.release(&call).await,
-            Action::SendGridEvents => self.told("sendgrid", self.reports.sendgrid(&call, self.clock.now()).await?).await,
+            Action::SendGridEvents => {
+                self.told("sendgrid", self.reports.sendgrid(&call, self.clock.now()).await?).await
+            }
             Action::SesEvents => self.told("ses", self.reports.ses(&call, self.clock.now()).await?).await,
             Action::UnsubscribePage => self.unsubscribe_page(&call).await,
             Action::Unsubscribe => self.unsubscribe(&call).await,
@@ -279,7 +280,8 @@ impl Handler {
 
     async fn message(&self, call: &Call) -> Result<Reply, ApiError> {
         let id = call.param("id");
-        if let Some(message) = self.messages.get(id).await.map_err(unavailable)?.filter(|message| message.list == LIST) {
+        if let Some(message) = self.messages.get(id).await.map_err(unavailable)?.filter(|message| message.list == LIST)
+        {
             return Reply::json(200, &of_message(id, &message));
         }
         let batch = self.messages.batch(id).await.map_err(unavailable)?.filter(|batch| batch.list == LIST);
@@ -328,7 +330,8 @@ impl Handler {
         let of_all = self.lists.all.suppression(&address.identity()).await.map_err(unavailable)?;
         let of_promotional = self.lists.promotional.suppression(&address.identity()).await.map_err(unavailable)?;
         let kinds = [("all", of_all), ("promotional", of_promotional)];
-        let entries: Vec<_> = kinds.iter().filter_map(|(kind, entry)| Some(of_suppression(kind, entry.as_ref()?))).collect();
+        let entries: Vec<_> =
+            kinds.iter().filter_map(|(kind, entry)| Some(of_suppression(kind, entry.as_ref()?))).collect();
         if entries.is_empty() {
             return Err(ApiError::new(NOT_FOUND));
         }
@@ -344,7 +347,8 @@ impl Handler {
     async fn release(&self, call: &Call) -> Result<Reply, ApiError> {
         let address = address_in_path(call)?;
         let of_all = self.lists.all.lift(&address.identity(), caller(call)).await.map_err(unavailable)?;
-        let of_promotional = self.lists.promotional.lift(&address.identity(), caller(call)).await.map_err(unavailable)?;
+        let of_promotional =
+            self.lists.promotional.lift(&address.identity(), caller(call)).await.map_err(unavailable)?;
         if !of_all && !of_promotional {
             return Err(ApiError::new(NOT_FOUND));
         }
@@ -419,7 +423,8 @@ fn templates() -> Result<Reply, ApiError> {
             json!({"name": template.name, "purpose": template.purpose, "variables": variables})
         })
         .collect();
-    templates.push(json!({"name": CUSTOM, "purpose": "the caller's own words, with variables of its own", "variables": []}));
+    templates
+        .push(json!({"name": CUSTOM, "purpose": "the caller's own words, with variables of its own", "variables": []}));
     let languages = [Language::Korean, Language::English].map(tag);
     Reply::json(200, &json!({"languages": languages, "templates": templates}))
 }
@@ -475,7 +480,8 @@ fn of_suppression(kind: &str, suppression: &Suppression) -> Value {
 fn none_of(judged: Vec<Result<Mail, ApiError>>) -> ApiError {
     let errors = judged.into_iter().enumerate().filter_map(|(index, judged)| Some((index, judged.err()?)));
     let first = errors.take(20);
-    first.fold(ApiError::new(INVALID_REQUEST), |all, (index, error)| all.including(error, &format!("messages[{index}]")))
+    first
+        .fold(ApiError::new(INVALID_REQUEST), |all, (index, error)| all.including(error, &format!("messages[{index}]")))
 }
 
 fn address_in_path(call: &Call) -> Result<Address, ApiError> {

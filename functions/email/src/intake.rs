@@ -10,9 +10,7 @@ use bytes::Bytes;
 use ieum::blobs::{BlobError, Blobs};
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::Addressed;
-use ieum::error::{
-    ApiError, Code, Detail, INTERNAL, INVALID_REQUEST, Issue, STORE_UNAVAILABLE, TOO_LONG, code, issue,
-};
+use ieum::error::{ApiError, Code, Detail, INTERNAL, INVALID_REQUEST, Issue, STORE_UNAVAILABLE, TOO_LONG, code, issue};
 use ieum::store::StoreError;
 use url::Url;
 use uuid::Uuid;

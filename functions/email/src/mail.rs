@@ -37,7 +37,8 @@ impl Serialize for Tongue {
 
 impl<'de> Deserialize<'de> for Tongue {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Tongue::parse(&String::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom("no language of ours"))
+        Tongue::parse(&String::deserialize(deserializer)?)
+            .ok_or_else(|| serde::de::Error::custom("no language of ours"))
     }
 }
 

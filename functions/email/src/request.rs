@@ -22,8 +22,7 @@ const MAX_WORDS: usize = 400_000;
 pub const TOO_MANY_RECIPIENTS: Issue =
     issue("too_many_recipients", "수신자가 너무 많습니다.", "These are more recipients than one mail may have.");
 /// The same recipient stands there twice.
-pub const REPEATED: Issue =
-    issue("repeated", "같은 수신자가 두 번 있습니다.", "The same recipient stands here twice.");
+pub const REPEATED: Issue = issue("repeated", "같은 수신자가 두 번 있습니다.", "The same recipient stands here twice.");
 /// A promotional mail goes to one recipient, who can then refuse it.
 pub const ONE_RECIPIENT: Issue = issue(
     "one_recipient",
@@ -273,10 +272,13 @@ fn enclosures(fields: &mut Fields) -> Option<Vec<Enclosure>> {
         });
     }
     let read: Vec<Enclosure> = read.into_iter().collect::<Option<_>>()?;
-    let inline: usize = read.iter().map(|enclosure| match &enclosure.handed {
-        Handed::Inline(content) => content.len(),
-        Handed::Upload(_) => 0,
-    }).sum();
+    let inline: usize = read
+        .iter()
+        .map(|enclosure| match &enclosure.handed {
+            Handed::Inline(content) => content.len(),
+            Handed::Upload(_) => 0,
+        })
+        .sum();
     if inline > MAX_INLINE_BYTES { fields.note("attachments", TOO_LONG) } else { Some(read) }
 }
 

@@ -35,11 +35,8 @@ const MAX_PART: usize = 512 * 1024;
 const FUEL: u64 = 200_000;
 
 /// A text is not a template.
-pub const BAD_TEMPLATE: Issue = issue(
-    "bad_template",
-    "템플릿 문법이 올바르지 않습니다.",
-    "The template cannot be read.",
-);
+pub const BAD_TEMPLATE: Issue =
+    issue("bad_template", "템플릿 문법이 올바르지 않습니다.", "The template cannot be read.");
 /// An address must be `https`.
 pub const NOT_HTTPS: Issue =
     issue("not_https", "https로 시작하는 주소여야 합니다.", "This must be an address that begins with https.");
@@ -154,18 +151,19 @@ pub const TEMPLATES: [Template; 6] = [
     Template {
         name: "notification",
         purpose: "a general notice",
-        variables: &[
-            line("title"),
-            text("message"),
-            optional(link("action_url")),
-            optional(line("action_label")),
-        ],
+        variables: &[line("title"), text("message"), optional(link("action_url")), optional(line("action_label"))],
         files: files!("notification"),
     },
     Template {
         name: "review-notification",
         purpose: "the outcome of a review",
-        variables: &[line("name"), line("item"), line("result"), optional(text("comment")), optional(link("action_url"))],
+        variables: &[
+            line("name"),
+            line("item"),
+            line("result"),
+            optional(text("comment")),
+            optional(link("action_url")),
+        ],
         files: files!("review-notification"),
     },
 ];
@@ -260,9 +258,10 @@ impl Sheet {
         let names = file_names(template, language);
         let builtin = [files.html, files.text, LAYOUT, BUTTON, FOOTER];
         let mut environment = environment();
-        let known: BTreeSet<&str> =
-            template.variables.iter().map(|variable| variable.name).chain(AMBIENT).collect();
-        for (place, (name, builtin)) in ["body.html", "body.txt", "layout.html", "button.html", "footer.txt"].into_iter().zip(builtin).enumerate() {
+        let known: BTreeSet<&str> = template.variables.iter().map(|variable| variable.name).chain(AMBIENT).collect();
+        for (place, (name, builtin)) in
+            ["body.html", "body.txt", "layout.html", "button.html", "footer.txt"].into_iter().zip(builtin).enumerate()
+        {
             let file = names.get(place).map_or(name, String::as_str);
             let source = overrides.get(file).map_or(builtin, String::as_str);
             if name == "body.txt" && !source.starts_with(SUBJECT) {
@@ -271,7 +270,9 @@ impl Sheet {
             let put = environment.add_template_owned(name, source.to_owned());
             put.map_err(|error| format!("`{file}` is no template: {}", place_of(&error)))?;
             let used = environment.get_template(name).map_err(|error| place_of(&error))?.undeclared_variables(false);
-            if place < 2 && let Some(stranger) = used.iter().find(|name| !known.contains(name.as_str())) {
+            if place < 2
+                && let Some(stranger) = used.iter().find(|name| !known.contains(name.as_str()))
+            {
                 return Err(format!("`{file}` uses `{stranger}`, which the template does not declare"));
             }
         }
@@ -291,11 +292,9 @@ impl Sheet {
             format!("{{% extends \"layout.html\" %}}{{% block content %}}{}{{% endblock %}}", words.html)
         };
         let text = format!("{}\n{{% include \"footer.txt\" %}}", words.text);
-        for (field, name, source) in [
-            ("subject", "subject.txt", words.subject.clone()),
-            ("html", "body.html", html),
-            ("text", "body.txt", text),
-        ] {
+        for (field, name, source) in
+            [("subject", "subject.txt", words.subject.clone()), ("html", "body.html", html), ("text", "body.txt", text)]
+        {
             let put = environment.add_template_owned(name, source);
             put.map_err(|_| (field.to_owned(), BAD_TEMPLATE))?;
         }
@@ -372,7 +371,10 @@ impl Sheet {
         let names = ["subject.txt", "body.html", "body.txt"];
         let parts = names.iter().filter_map(|name| self.environment.get_template(name).ok());
         let used = parts.flat_map(|part| part.undeclared_variables(false));
-        used.filter(|name| !AMBIENT.contains(&name.as_str()) && self.environment.globals().all(|(global, _)| global != name)).collect()
+        used.filter(|name| {
+            !AMBIENT.contains(&name.as_str()) && self.environment.globals().all(|(global, _)| global != name)
+        })
+        .collect()
     }
 
     fn part(&self, field: &str, name: &str, context: &BTreeMap<String, Rendered>) -> Result<String, Vec<Fault>> {
@@ -414,9 +416,11 @@ fn checked(value: &Value, form: Form) -> Result<Rendered, Issue> {
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|name| {
-        if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
-    });
+    environment.set_auto_escape_callback(
+        |name| {
+            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+        },
+    );
     environment.set_formatter(|out, state, value| match value.as_str() {
         Some(text) if state.auto_escape() == AutoEscape::Html && !value.is_safe() => Ok(escape(out, text)?),
         Some(_) | None => escape_formatter(out, state, value),
@@ -502,7 +506,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_unknown_or_of_the_wrong_form_is_told_by_name_and_all_at_once() {
-        let faults = render("password-reset", Language::Korean, json!({"name": "홍\r\nBcc: x", "action_url": "javascript:alert(1)", "nmae": 1}));
+        let faults = render(
+            "password-reset",
+            Language::Korean,
+            json!({"name": "홍\r\nBcc: x", "action_url": "javascript:alert(1)", "nmae": 1}),
+        );
         let expected = [
             ("variables.expires_minutes", "missing"),
             ("variables.action_url", "not_https"),
@@ -510,7 +518,9 @@ mod tests {
             ("variables.nmae", "unknown_field"),
         ];
         assert_eq!(faults.unwrap_err(), expected.map(|(field, issue)| (field.to_owned(), issue)));
-        for bad in [json!(null), json!([]), json!({}), json!("한 줄\n두 줄"), json!("a\u{202e}b"), json!("가".repeat(4_001))] {
+        for bad in
+            [json!(null), json!([]), json!({}), json!("한 줄\n두 줄"), json!("a\u{202e}b"), json!("가".repeat(4_001))]
+        {
             assert!(render("welcome", Language::Korean, json!({"name": bad})).is_err());
         }
         let text = json!({"title": "공지", "message": "첫 줄\n둘째 줄"});

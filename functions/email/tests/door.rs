@@ -33,7 +33,10 @@ async fn a_mail_is_accepted_sent_once_and_can_be_followed() {
     assert_eq!(door.status(&id).await, "queued");
     assert_eq!(door.work().await, 0);
     let message = door.message(&id).await;
-    assert_eq!((&message["status"], &message["provider"], &message["attempts"]), (&json!("sent"), &json!("ses"), &json!(1)));
+    assert_eq!(
+        (&message["status"], &message["provider"], &message["attempts"]),
+        (&json!("sent"), &json!("ses"), &json!(1))
+    );
     assert_eq!((&message["template"], &message["recipients"]), (&json!("welcome"), &json!(["h***@example.kr"])));
 
     let mails = door.taken("ses").await;
@@ -98,7 +101,8 @@ async fn a_file_that_cannot_be_sent_is_refused_with_the_reason() {
     let refused = door.send_with("send-executable", json!({"attachments": [upload(&id(3))]})).await;
     assert_eq!(refused.faults(), [("attachments[0].upload", "too_long")], "11 MB in one");
     let inline = STANDARD.encode(vec![b'a'; 4_300_000]);
-    let refused = door.send_with("send-executable", json!({"attachments": [{"name": "a.txt", "content": inline}]})).await;
+    let refused =
+        door.send_with("send-executable", json!({"attachments": [{"name": "a.txt", "content": inline}]})).await;
     assert_eq!(refused.faults(), [("attachments", "too_long")], "more than 4 MB in the request");
     let refused = door.send("upload-too-large").await;
     assert_eq!((refused.status, refused.faults()), (400, vec![("bytes", "bad_format")]));
@@ -124,7 +128,10 @@ async fn hostile_input_is_told_by_field_and_costs_nothing() {
         ("send-hostile-variable", vec![("variables.name", "bad_format")]),
         ("send-51-recipients", vec![("to", "too_many_recipients")]),
         ("send-unknown-template", vec![("template", "unknown_template")]),
-        ("send-missing-variable", vec![("variables.expires_minutes", "missing"), ("variables.action_url", "not_https")]),
+        (
+            "send-missing-variable",
+            vec![("variables.expires_minutes", "missing"), ("variables.action_url", "not_https")],
+        ),
     ] {
         let refused = door.send(event).await;
         assert_eq!((refused.status, refused.code()), (400, "invalid_request"), "{event}: {}", refused.text);
@@ -161,7 +168,10 @@ async fn the_next_provider_takes_over_and_the_ledger_says_so() {
     let id = door.send("send-english").await.id();
     door.work().await;
     let message = door.message(&id).await;
-    assert_eq!((&message["status"], &message["provider"], &message["attempts"]), (&json!("sent"), &json!("sendgrid"), &json!(2)));
+    assert_eq!(
+        (&message["status"], &message["provider"], &message["attempts"]),
+        (&json!("sent"), &json!("sendgrid"), &json!(2))
+    );
     let taken = door.taken("sendgrid").await;
     assert_eq!(taken[0]["mail"]["subject"], "[이음] Reset your password");
     assert_eq!(taken[0]["message_id"], message["provider_message_id"]);
@@ -170,7 +180,10 @@ async fn the_next_provider_takes_over_and_the_ledger_says_so() {
     let id = door.send_with("send-english", json!({})).await.id();
     door.work().await;
     let message = door.message(&id).await;
-    assert_eq!((&message["status"], &message["provider"], &message["attempts"]), (&json!("sent"), &json!("smtp"), &json!(3)));
+    assert_eq!(
+        (&message["status"], &message["provider"], &message["attempts"]),
+        (&json!("sent"), &json!("smtp"), &json!(3))
+    );
     assert_eq!(door.taken("smtp").await[0]["to"], json!(["jane@example.org"]));
 }
 
@@ -305,7 +318,10 @@ async fn a_bounce_that_ses_reports_suppresses_the_address_until_an_operator_lift
     assert_eq!(told.status, 200, "{}", told.text);
     let found = door.send("suppression").await;
     assert_eq!(found.body["suppressions"][0]["reason"], "bounced");
-    assert_eq!((&found.body["suppressions"][0]["by"], &found.body["suppressions"][0]["mail"]), (&json!("ses"), &json!("all")));
+    assert_eq!(
+        (&found.body["suppressions"][0]["by"], &found.body["suppressions"][0]["mail"]),
+        (&json!("ses"), &json!("all"))
+    );
 
     let refused = door.send("send").await;
     assert_eq!((refused.status, refused.code()), (422, "recipient_suppressed"));
@@ -342,7 +358,9 @@ async fn only_what_is_signed_is_believed() {
     for change in [
         |event: &mut Value| event["body"] = json!("[]"),
         |event: &mut Value| event["headers"]["x-twilio-email-event-webhook-timestamp"] = json!("1795233001"),
-        |event: &mut Value| drop(event["headers"].as_object_mut().unwrap().remove("x-twilio-email-event-webhook-signature")),
+        |event: &mut Value| {
+            drop(event["headers"].as_object_mut().unwrap().remove("x-twilio-email-event-webhook-signature"))
+        },
     ] {
         assert_eq!(door.send_changed("sendgrid-events", change).await.status, 401);
     }
@@ -362,7 +380,11 @@ async fn only_what_is_signed_is_believed() {
     let words = ses_events::signed("Notification", TOPIC, "sns-4", "Successfully validated SNS topic.");
     let answer = door.send_changed("ses-events", |event| event["body"] = json!(words.to_string())).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(door.sandbox.stats("ses-events").await.by_path[ses_events::CERTIFICATE_PATH], 1, "the certificate is kept");
+    assert_eq!(
+        door.sandbox.stats("ses-events").await.by_path[ses_events::CERTIFICATE_PATH],
+        1,
+        "the certificate is kept"
+    );
 }
 
 #[tokio::test]
@@ -381,8 +403,9 @@ async fn of_a_thousand_mails_with_seven_bad_addresses_993_are_sent_and_the_seven
     let address = |number| {
         if bad.contains(&number) { format!("bad address {number}@example.kr") } else { format!("r{number}@example.kr") }
     };
-    let messages: Vec<Value> =
-        (0..1_000).map(|number| json!({"to": address(number), "variables": {"code": format!("{number:06}")}})).collect();
+    let messages: Vec<Value> = (0..1_000)
+        .map(|number| json!({"to": address(number), "variables": {"code": format!("{number:06}")}}))
+        .collect();
     let answer = door.send_with("batch", json!({"messages": messages})).await;
     let id = answer.id();
     assert_eq!((&answer.body["accepted"], &answer.body["rejected"]), (&json!(993), &json!(7)));
@@ -406,8 +429,10 @@ async fn of_a_thousand_mails_with_seven_bad_addresses_993_are_sent_and_the_seven
         })
         .collect();
     seen.sort();
-    let mut expected: Vec<(String, String)> =
-        (0..1_000).filter(|number| !bad.contains(number)).map(|number| (address(number), format!("{number:06}"))).collect();
+    let mut expected: Vec<(String, String)> = (0..1_000)
+        .filter(|number| !bad.contains(number))
+        .map(|number| (address(number), format!("{number:06}")))
+        .collect();
     expected.sort();
     assert!(seen == expected, "everybody got their own code once");
 
@@ -423,9 +448,12 @@ async fn each_mail_of_a_batch_has_its_own_language_variables_and_result() {
     answer.id();
     let results = &answer.body["results"];
     assert_eq!(results[2]["error"]["details"][0]["field"], "to");
-    assert_eq!(results[3]["error"]["details"][0], json!({
-        "field": "variables.code", "issue": "missing", "message": "필수 항목입니다.",
-    }));
+    assert_eq!(
+        results[3]["error"]["details"][0],
+        json!({
+            "field": "variables.code", "issue": "missing", "message": "필수 항목입니다.",
+        })
+    );
     door.work().await;
     let mails = door.taken("ses").await;
     let texts: Vec<String> = mails.iter().map(|mail| read(mail).body_text(0).unwrap().into_owned()).collect();
@@ -433,7 +461,10 @@ async fn each_mail_of_a_batch_has_its_own_language_variables_and_result() {
     assert!(texts.iter().any(|text| text.contains("271828") && text.contains("5 minutes")), "{texts:?}");
 
     let none = door.send_with("batch", json!({"messages": [{"to": "nobody@"}, {"to": "a@example.kr"}]})).await;
-    assert_eq!((none.status, none.faults()), (400, vec![("messages[0].to", "bad_format"), ("messages[1].variables.code", "missing")]));
+    assert_eq!(
+        (none.status, none.faults()),
+        (400, vec![("messages[0].to", "bad_format"), ("messages[1].variables.code", "missing")])
+    );
     let many: Vec<Value> = (0..1_001).map(|number| json!({"to": format!("r{number}@example.kr")})).collect();
     assert_eq!(door.send_with("batch", json!({"messages": many})).await.faults(), [("messages", "too_long")]);
 }
@@ -441,8 +472,9 @@ async fn each_mail_of_a_batch_has_its_own_language_variables_and_result() {
 #[tokio::test]
 async fn a_batch_of_own_words_keeps_them_once() {
     let door = Door::open().await;
-    let messages: Vec<Value> =
-        (0..50).map(|number| json!({"to": format!("r{number}@example.kr"), "variables": {"name": format!("{number}번")}})).collect();
+    let messages: Vec<Value> = (0..50)
+        .map(|number| json!({"to": format!("r{number}@example.kr"), "variables": {"name": format!("{number}번")}}))
+        .collect();
     let html = format!("<p>{{{{ name }}}}님</p>{}", "<p>긴 본문</p>".repeat(3_000));
     let words = json!({"template": "custom", "subject": "{{ name }}", "html": html, "text": "{{ name }}님", "variables": null, "messages": messages});
     let id = door.send_with("batch", words).await.id();
@@ -521,9 +553,17 @@ async fn without_an_address_for_its_way_out_promotional_mail_is_refused() {
 async fn templates_are_listed_previewed_and_replaced_from_the_bucket_within_a_minute() {
     let door = Door::open().await;
     let listed = door.send("templates").await;
-    let names: Vec<&str> = listed.body["templates"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    let expected =
-        ["welcome", "verification", "password-reset", "account-suspended", "notification", "review-notification", "custom"];
+    let names: Vec<&str> =
+        listed.body["templates"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let expected = [
+        "welcome",
+        "verification",
+        "password-reset",
+        "account-suspended",
+        "notification",
+        "review-notification",
+        "custom",
+    ];
     assert_eq!((names, &listed.body["languages"]), (expected.to_vec(), &json!(["ko", "en"])));
 
     let preview = door.send("preview").await;
@@ -562,11 +602,16 @@ async fn every_operation_is_logged_without_a_whole_address() {
     let log = door.log.text();
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of = |status: &str| {
-        let found = lines.iter().find(|line| line["message"] == "email" && line["status"] == status && line["message_id"] == id);
+        let found = lines
+            .iter()
+            .find(|line| line["message"] == "email" && line["status"] == status && line["message_id"] == id);
         found.unwrap_or_else(|| panic!("no line with `{status}`: {log}")).clone()
     };
     assert_eq!(of("accepted")["recipients"], "h***@example.kr");
-    assert_eq!((of("unavailable")["provider"].clone(), of("sent")["provider"].clone()), (json!("ses"), json!("sendgrid")));
+    assert_eq!(
+        (of("unavailable")["provider"].clone(), of("sent")["provider"].clone()),
+        (json!("ses"), json!("sendgrid"))
+    );
     assert_eq!(of("sent")["subject"], "홍길동님, 이음 가입을 환영합니다");
     for secret in ["hong@example.kr", "SG.sandbox", "sandbox-app-password", "INTERNAL-DETAIL", "portal-key"] {
         assert!(!log.contains(secret), "`{secret}` in the log");
@@ -576,7 +621,8 @@ async fn every_operation_is_logged_without_a_whole_address() {
 #[tokio::test]
 async fn the_mock_goes_by_its_table() {
     let door = Door::with(&[("EMAIL_PROVIDERS", "mock")]).await;
-    for (local, status) in [("hong", "sent"), ("rejected", "failed"), ("unavailable", "queued"), ("silent", "in_doubt")] {
+    for (local, status) in [("hong", "sent"), ("rejected", "failed"), ("unavailable", "queued"), ("silent", "in_doubt")]
+    {
         let id = door.send_with("send", json!({"to": format!("{local}@example.kr")})).await.id();
         door.work().await;
         assert_eq!(door.status(&id).await, status, "{local}");

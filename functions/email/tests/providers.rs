@@ -67,7 +67,8 @@ fn assert_is_the_mail(raw: &str) {
 
 async fn ses(sandbox: &Sandbox) -> Ses {
     let base_url = sandbox.base_url("ses").parse().unwrap();
-    let role = SharedCredentialsProvider::new(Credentials::new("AKIDEXAMPLE", "secret", Some("token".into()), None, "test"));
+    let role =
+        SharedCredentialsProvider::new(Credentials::new("AKIDEXAMPLE", "secret", Some("token".into()), None, "test"));
     let http = HttpClient::new(None).unwrap();
     Ses::new(base_url, "ap-northeast-2".into(), Some("events".into()), Signer::Role(role), http, ManualClock::start())
 }
@@ -166,9 +167,14 @@ async fn sendgrid_takes_the_parts_and_our_id() {
 async fn what_sendgrid_refuses_is_told_apart_by_its_status() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sendgrid(&sandbox, "SG.sandbox-api-key").await;
-    for (status, label) in
-        [(400, "rejected"), (401, "unauthorized"), (413, "rejected"), (429, "throttled"), (500, "unavailable"), (504, "ambiguous")]
-    {
+    for (status, label) in [
+        (400, "rejected"),
+        (401, "unauthorized"),
+        (413, "rejected"),
+        (429, "throttled"),
+        (500, "unavailable"),
+        (504, "ambiguous"),
+    ] {
         sandbox.set_mode("sendgrid", Mode::status(status)).await;
         assert_eq!(client.send(&mail()).await.unwrap_err().label(), label, "{status}");
     }

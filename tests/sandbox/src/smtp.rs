@@ -51,7 +51,12 @@ fn acceptor() -> io::Result<TlsAcceptor> {
 }
 
 /// Serves until the sandbox is dropped. `encrypted`: TLS from the first byte.
-pub(crate) async fn serve(listener: TcpListener, mounted: Arc<Mounted>, encrypted: bool, mut stopped: watch::Receiver<()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    mounted: Arc<Mounted>,
+    encrypted: bool,
+    mut stopped: watch::Receiver<()>,
+) {
     let Ok(acceptor) = acceptor() else { return };
     loop {
         let accepted = tokio::select! {
@@ -126,7 +131,13 @@ impl Session {
                 "EHLO" | "HELO" => {
                     let offers = !encrypted && !self.mounted.mode().is_own(NO_STARTTLS);
                     let starttls = if offers { "250-STARTTLS\r\n" } else { "" };
-                    say(&mut wire, &format!("250-localhost\r\n{starttls}250-8BITMIME\r\n250-SIZE {MAX_MAIL}\r\n250 AUTH PLAIN LOGIN")).await?;
+                    say(
+                        &mut wire,
+                        &format!(
+                            "250-localhost\r\n{starttls}250-8BITMIME\r\n250-SIZE {MAX_MAIL}\r\n250 AUTH PLAIN LOGIN"
+                        ),
+                    )
+                    .await?;
                 }
                 "STARTTLS" if !encrypted => {
                     say(&mut wire, "220 2.0.0 go on").await?;

@@ -191,7 +191,9 @@ fn refusal(answer: &Incoming) -> Option<ProviderError> {
         }
         "LimitExceededException" => Some(ProviderError::Throttled { retry_after: Some(QUOTA_BLOCK) }),
         // Of the account or the set-up, not of this mail: another provider may take it.
-        "AccountSuspendedException" | "SendingPausedException" | "MailFromDomainNotVerifiedException"
+        "AccountSuspendedException"
+        | "SendingPausedException"
+        | "MailFromDomainNotVerifiedException"
         | "NotFoundException" => Some(ProviderError::Unauthorized),
         "MessageRejected" | "BadRequestException" => Some(ProviderError::Rejected { code: name.to_owned() }),
         _ => failure(answer),

@@ -104,7 +104,8 @@ impl Door {
     pub async fn with(variables: &[(&'static str, &str)]) -> Self {
         let sandbox = Sandbox::start().await.expect("a free port");
         let secrets = secrets();
-        let (ses, send_grid, sns) = (sandbox.base_url("ses"), sandbox.base_url("sendgrid"), sandbox.base_url("ses-events"));
+        let (ses, send_grid, sns) =
+            (sandbox.base_url("ses"), sandbox.base_url("sendgrid"), sandbox.base_url("ses-events"));
         let port = sandbox.smtp_port().to_string();
         let secret = |name: &str| format!("file:{}@{name}", secrets.display());
         let (own, email, of_ses, of_sendgrid, of_smtp) =

@@ -71,9 +71,12 @@ impl Provider for SendGrid {
 
     fn answer(&mut self, request: &Request, _: &Mode) -> Answer {
         if request.path == SIGN_PATH {
-            let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-            let headers: Map<String, Value> =
-                signed(seconds, &request.body).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+            let seconds =
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+            let headers: Map<String, Value> = signed(seconds, &request.body)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect();
             return Answer::json(StatusCode::OK, &Value::Object(headers));
         }
         if request.path != SEND_PATH {

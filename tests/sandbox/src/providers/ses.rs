@@ -66,14 +66,17 @@ impl Provider for Ses {
         };
         self.taken += 1;
         let id = format!("0100019c-sandbox-{:06}", self.taken);
-        remember(&mut self.mails, json!({
-            "message_id": id,
-            "from": body["FromEmailAddress"],
-            "destination": body["Destination"],
-            "tags": body["EmailTags"],
-            "configuration_set": body["ConfigurationSetName"],
-            "raw": String::from_utf8_lossy(&raw),
-        }));
+        remember(
+            &mut self.mails,
+            json!({
+                "message_id": id,
+                "from": body["FromEmailAddress"],
+                "destination": body["Destination"],
+                "tags": body["EmailTags"],
+                "configuration_set": body["ConfigurationSetName"],
+                "raw": String::from_utf8_lossy(&raw),
+            }),
+        );
         Answer::json(StatusCode::OK, &json!({ "MessageId": id }))
     }
 

@@ -50,12 +50,15 @@ impl Provider for Smtp {
         self.taken += 1;
         let to: Vec<&str> =
             request.query.iter().filter(|(name, _)| name == "to").map(|(_, address)| address.as_str()).collect();
-        remember(&mut self.mails, json!({
-            "from": request.query("from"),
-            "to": to,
-            "encrypted": request.query("encrypted") == Some("true"),
-            "raw": String::from_utf8_lossy(&request.body),
-        }));
+        remember(
+            &mut self.mails,
+            json!({
+                "from": request.query("from"),
+                "to": to,
+                "encrypted": request.query("encrypted") == Some("true"),
+                "raw": String::from_utf8_lossy(&request.body),
+            }),
+        );
         Answer::text(StatusCode::OK, "text/plain", format!("2.0.0 Ok: queued as SANDBOX{}", self.taken))
     }
 

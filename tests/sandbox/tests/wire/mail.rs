@@ -41,7 +41,8 @@ async fn sendgrid_takes_a_mail_and_keeps_it() {
 async fn ses_wants_a_signature_and_names_its_errors_in_a_header() {
     let sandbox = Sandbox::start().await.unwrap();
     let base = sandbox.base_url("ses");
-    let mail = json!({"Destination": {"ToAddresses": ["a@example.kr"]}, "Content": {"Raw": {"Data": "YQ=="}}}).to_string();
+    let mail =
+        json!({"Destination": {"ToAddresses": ["a@example.kr"]}, "Content": {"Raw": {"Data": "YQ=="}}}).to_string();
     let path = "/v2/email/outbound-emails";
     assert_eq!(post(&base, path, &mail).await.status, 403);
     let headers = "authorization: AWS4-HMAC-SHA256 Credential=a/20261121/ap-northeast-2/ses/aws4_request, Signature=0\r\nx-amz-date: 20261121T000000Z\r\n";
@@ -81,9 +82,12 @@ async fn the_mail_server_speaks_smtp_and_takes_nothing_without_a_login() {
     }
     assert_eq!(replies, ["530", "535", "235", "503", "250", "503", "250", "354", "250", "250", "500", "221"]);
     let mails = sandbox.stats("smtp").await.state["mails"].clone();
-    assert_eq!(mails[0], json!({
-        "from": "a@example.kr", "to": ["b@example.kr"], "encrypted": false, "raw": "Subject: a\r\n\r\n.dot\r\n",
-    }));
+    assert_eq!(
+        mails[0],
+        json!({
+            "from": "a@example.kr", "to": ["b@example.kr"], "encrypted": false, "raw": "Subject: a\r\n\r\n.dot\r\n",
+        })
+    );
     assert_eq!(sandbox.calls("smtp").await, 1);
 }
 
