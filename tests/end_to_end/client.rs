@@ -121,6 +121,27 @@ impl Client {
         self.exchange("GET", &url, &[], bytes::Bytes::new()).await.body
     }
 
+    /// What a provider of the sandbox remembers.
+    pub(crate) async fn state(&self, provider: &str) -> Value {
+        self.counted(provider).await["state"].clone()
+    }
+
+    /// Posts to a path of the sandbox that no provider has, for what only the sandbox can do.
+    pub(crate) async fn ask_sandbox(&self, path: &str, body: String) -> Value {
+        let url = format!("{}/{path}", self.sandbox);
+        self.exchange("POST", &url, &[("content-type", "application/json")], body.into()).await.body
+    }
+
+    /// What the local AWS shows of itself.
+    pub(crate) async fn local_aws(&self, path: &str) -> Value {
+        self.exchange("GET", &format!("{}{path}", self.aws), &[], bytes::Bytes::new()).await.body
+    }
+
+    /// Puts a file to an address that was signed for it.
+    pub(crate) async fn put(&self, url: &str, content_type: &str, file: Vec<u8>) -> Response {
+        self.exchange("PUT", url, &[("content-type", content_type)], file.into()).await
+    }
+
     /// Data calls that reached a provider since the check began.
     pub(crate) async fn calls(&self, provider: &str) -> usize {
         self.call_times(provider).await.len()
@@ -136,7 +157,7 @@ impl Client {
 
     /// Back to providers that work. Their tokens stay valid: to revoke them would make every environment ask twice.
     pub(crate) async fn reset_sandbox(&self) {
-        for provider in ["nice", "nts", "juso", "kakao", "daum", "solapi", "twilio"] {
+        for provider in ["nice", "nts", "juso", "kakao", "daum", "sendgrid", "smtp", "solapi", "twilio"] {
             self.sandbox(provider, json!({"mode": "ok"})).await;
             let counted = self.counted(provider).await;
             self.before.lock().unwrap().insert(provider, counted);

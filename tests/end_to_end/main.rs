@@ -12,6 +12,7 @@ mod browser;
 mod client;
 mod clockwork;
 mod command;
+mod email;
 mod fleet;
 mod front_door;
 mod operators;
@@ -99,6 +100,12 @@ const CHECKS: &[Check] = &checks![
     sms::what_cannot_be_sent_is_refused_without_a_provider_call,
     sms::two_hundred_texts_leave_at_ten_a_second_and_none_is_lost,
     sms::a_gateway_that_throttles_is_left_alone_for_as_long_as_it_says,
+    email::a_korean_mail_with_a_file_arrives_byte_for_byte_through_each_provider,
+    email::of_a_thousand_mails_993_leave_and_seven_are_named,
+    email::a_bounce_suppresses_and_states_never_move_back,
+    email::a_worker_killed_while_sending_leaves_a_doubt_that_an_event_settles,
+    email::mail_waits_while_nobody_takes_it_and_leaves_no_faster_than_it_may,
+    email::bad_mail_costs_nothing,
     front_door::bodies_and_headers_have_the_limits_of_api_gateway,
     front_door::browsers_of_allowed_origins_are_let_in,
     front_door::paths_arrive_as_they_were_sent,
@@ -183,6 +190,15 @@ async fn run(checks: &[Check]) -> Tally {
         "PORTONE_RATE_BURST=1000".to_owned(),
         "STRIPE_RATE_PER_PERIOD=1000".to_owned(),
         "STRIPE_RATE_BURST=1000".to_owned(),
+        "EMAIL_PROVIDERS=sendgrid,smtp,ses".to_owned(),
+        "EMAIL_ATTEMPTS=1".to_owned(),
+        format!("EMAIL_TIMEOUT_MS={}", email::TIMEOUT.as_millis()),
+        format!("EMAIL_BREAKER_OPEN_SECONDS={}", OPEN.as_secs()),
+        "SENDGRID_RATE_PER_PERIOD=100".to_owned(),
+        "SENDGRID_RATE_BURST=100".to_owned(),
+        "SENDGRID_DAILY_QUOTA=100000".to_owned(),
+        format!("SMTP_RATE_PER_PERIOD={}", email::SMTP_RATE),
+        format!("SMTP_RATE_BURST={}", email::SMTP_RATE),
     ] {
         options.set(&setting).unwrap();
     }

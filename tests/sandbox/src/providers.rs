@@ -11,6 +11,10 @@ pub mod kakaopay;
 pub mod nice;
 pub mod nts;
 pub mod portone;
+pub mod sendgrid;
+pub mod ses;
+pub mod ses_events;
+pub mod smtp;
 pub mod sns;
 pub mod solapi;
 pub mod stripe;
@@ -46,6 +50,10 @@ pub(crate) fn all() -> Vec<Make> {
         || Box::new(iamport::Iamport::default()),
         || Box::new(stripe::Stripe::default()),
         || Box::new(kakaopay::KakaoPay::default()),
+        || Box::new(sendgrid::SendGrid::default()),
+        || Box::new(ses::Ses::default()),
+        || Box::new(ses_events::SesEvents::default()),
+        || Box::new(smtp::Smtp::default()),
     ]
 }
 
@@ -74,6 +82,17 @@ pub(crate) trait Provider: Send {
 
     /// What the provider remembers, for the control interface.
     fn state(&self) -> Value;
+}
+
+/// The most mails a provider remembers; a load test sends more than it reads back.
+const MAX_MAILS: usize = 2_000;
+
+/// Remembers a mail, and forgets the oldest.
+pub(crate) fn remember(mails: &mut Vec<Value>, mail: Value) {
+    if mails.len() == MAX_MAILS {
+        mails.remove(0);
+    }
+    mails.push(mail);
 }
 
 /// A request as the provider's own host would see it.

@@ -4,6 +4,7 @@
 mod addresses;
 mod client;
 mod control;
+mod mail;
 mod modes;
 mod nice;
 mod nts;
