@@ -420,11 +420,20 @@ impl<'e> Reader<'e> {
     /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second and no daily quota unless
     /// set otherwise.
     pub fn rate(&self, prefix: &str, calls: u32, burst: u32) -> Option<RatePolicy> {
+        self.rate_with_quota(prefix, calls, burst, None)
+    }
+
+    /// The same, with `daily` calls a day unless set otherwise.
+    pub fn rate_with_quota(&self, prefix: &str, calls: u32, burst: u32, daily: Option<u32>) -> Option<RatePolicy> {
         let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), range::RATE_PER_PERIOD);
         let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), range::RATE_PERIOD_SECONDS);
         let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), range::RATE_BURST);
         let wait = self.span(&format!("{prefix}_RATE_MAX_WAIT_MS"), Some(2_000), 0..=60_000);
-        let daily = self.optional_number(&format!("{prefix}_DAILY_QUOTA"), range::DAILY_QUOTA);
+        let quota = format!("{prefix}_DAILY_QUOTA");
+        let daily = match daily {
+            Some(_) => self.number(&quota, daily, range::DAILY_QUOTA).map(Some),
+            None => self.optional_number(&quota, range::DAILY_QUOTA),
+        };
         Some(RatePolicy::new(calls?, period?, burst?, wait?)?.daily(daily?))
     }
 }

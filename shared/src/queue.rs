@@ -5,15 +5,18 @@
 //! finds nothing to do. This file refuses to know what an item means.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
-use crate::clock::Timestamp;
+use crate::clock::{SharedClock, Timestamp};
 use crate::error::chain;
+use crate::planted::{Rule, broken};
 use crate::provider::Cause;
 use crate::store::{Key, Store, StoreError};
 use crate::telemetry::trace::TraceId;
@@ -76,8 +79,27 @@ pub async fn sweep(
     let step = period.min(LONGEST_DELAY) / limit.max(1);
     let wake_ups = (0_u32..).zip(overdue).map(|(place, key)| WakeUp { key, after: step * place });
     let wake_ups: Vec<WakeUp> = wake_ups.collect();
-    queue.wake(&wake_ups).await.map_err(SweepError::Queue)?;
+    if !broken(Rule::SweepsWake) {
+        queue.wake(&wake_ups).await.map_err(SweepError::Queue)?;
+    }
     Ok(wake_ups.len())
+}
+
+/// Sweeps `list` each minute for as long as the process lives, as `health-cron` does where there is AWS: for local runs.
+pub async fn sweep_here(
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    list: &'static str,
+    limit: u32,
+    clock: SharedClock,
+) {
+    const PERIOD: Duration = Duration::from_secs(60);
+    loop {
+        sleep(PERIOD).await;
+        if let Err(error) = sweep(&*store, &*queue, list, limit, PERIOD, clock.now()).await {
+            tracing::error!(target: "ieum::queue", list, error = chain(&error), "sweep.failed");
+        }
+    }
 }
 
 /// A wake-up as a message's body.
