@@ -67,7 +67,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 27] = checks![
+const CHECKS: [Check; 28] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -93,6 +93,7 @@ const CHECKS: [Check; 27] = checks![
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
     clockwork::what_is_overdue_is_woken_through_the_queue_of_its_list,
     clockwork::the_schedule_sweeps_each_minute,
+    clockwork::of_a_batch_only_the_poison_ends_as_a_dead_letter,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
