@@ -29,6 +29,11 @@ fn functions() -> Vec<Function> {
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("ADDRESS_PROVIDERS", "juso,kakao"),
+        ("SMS_PROVIDERS", "solapi,twilio,sns"),
+        ("PAYMENT_PROVIDERS", "toss,portone,iamport,stripe,kakaopay"),
+        ("EMAIL_PROVIDERS", "ses,sendgrid,smtp"),
+        ("EMAIL_SERVICE", "custom"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -42,14 +47,34 @@ fn functions() -> Vec<Function> {
             variables: asked(|reader| drop(verify::Config::read(reader))),
         },
         Function {
+            name: "address",
+            routes: routes(&address::handler::ROUTES),
+            variables: asked(|reader| drop(address::Config::read(reader))),
+        },
+        Function {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
         },
         Function {
+            name: "sms",
+            routes: routes(&sms::handler::ROUTES),
+            variables: asked(|reader| drop(sms::Config::read(reader))),
+        },
+        Function {
+            name: "email",
+            routes: routes(&email::handler::ROUTES),
+            variables: asked(|reader| drop(email::Config::read(reader))),
+        },
+        Function {
             name: "health-cron",
             routes: Vec::new(),
             variables: asked(|reader| drop(health_cron::Config::read(reader))),
+        },
+        Function {
+            name: "payment-webhook",
+            routes: routes(&payment_webhook::handler::ROUTES),
+            variables: asked(|reader| drop(payment_webhook::Config::read(reader))),
         },
     ]
 }
@@ -150,6 +175,17 @@ fn the_template_sets_what_is_required_and_nothing_unknown() {
 }
 
 #[test]
+fn a_program_that_is_deployed_twice_is_told_the_same_both_times() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources");
+    for function in functions() {
+        let of_it = resources.values().filter(|one| one["Metadata"]["BuildProperties"]["Binary"] == function.name);
+        let told: Vec<&Yaml> = of_it.map(|one| &one["Properties"]["Environment"]).collect();
+        assert!(told.windows(2).all(|two| two[0] == two[1]), "{}", function.name);
+    }
+}
+
+#[test]
 fn the_console_offers_what_each_function_lets_change() {
     let words = |schema: &Schema| schema.settings().map(|(name, form)| (name.to_owned(), form)).collect::<Vec<_>>();
     let env = Env::from([
@@ -157,10 +193,20 @@ fn the_console_offers_what_each_function_lets_change() {
         ("VERIFY_PROVIDERS", "mock"),
         ("VERIFY_STATUS_PROVIDERS", "mock"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
+        ("ADDRESS_PROVIDERS", "mock"),
+        ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
+        ("EMAIL_PROVIDERS", "mock"),
+        ("EMAIL_FROM", "noreply@example.kr"),
+        ("SMS_PROVIDERS", "mock"),
     ]);
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
-    let offered = console::integrations::schema("verify", &["mock".to_owned()]);
-    assert_eq!(words(&offered), words(&verify));
+    let address = address::Config::from_env(&env).expect("a configuration").schema();
+    let email = email::Config::from_env(&env).expect("a configuration").schema();
+    let sms = sms::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address, email, sms] {
+        let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
+        assert_eq!(words(&offered), words(&of_function));
+    }
 }
 
 /// What a queue and its consumer must be, and are not, in `template`.

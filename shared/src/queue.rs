@@ -171,6 +171,49 @@ impl Queue for SqsQueue {
     }
 }
 
+/// Where wake-ups end that were handed out too often, and the queue they came from.
+///
+/// A dead wake-up is not lost work: its item is still due, and the sweep wakes it. It says that somebody died over it five
+/// times.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    client: aws_sdk_sqs::Client,
+    url: String,
+    queue: SqsQueue,
+}
+
+impl DeadLetters {
+    /// The dead letters at `url`, of `queue`.
+    pub fn new(url: impl Into<String>, queue: SqsQueue) -> Self {
+        Self { client: queue.client.clone(), url: url.into(), queue }
+    }
+
+    /// Puts up to `limit` of them back into their queue, and says how many those were. Each is sent before it is deleted, so
+    /// that one may come twice and none is lost.
+    ///
+    /// # Errors
+    /// When the queue could not be asked; those before are back.
+    pub async fn redrive(&self, limit: usize) -> Result<usize, Cause> {
+        let mut redriven = 0;
+        while redriven < limit {
+            let most = i32::try_from(BATCH.min(limit - redriven))?;
+            let received =
+                self.client.receive_message().queue_url(&self.url).max_number_of_messages(most).send().await?;
+            if received.messages().is_empty() {
+                break;
+            }
+            for message in received.messages() {
+                let body = message.body().unwrap_or_default();
+                self.client.send_message().queue_url(&self.queue.url).message_body(body).send().await?;
+                let receipt = message.receipt_handle().unwrap_or_default();
+                self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await?;
+                redriven += 1;
+            }
+        }
+        Ok(redriven)
+    }
+}
+
 /// A queue in this process, for local runs without AWS: see [`crate::runtime::work_here`].
 #[derive(Clone, Debug)]
 pub struct LocalQueue(mpsc::UnboundedSender<(Summons, Duration)>);

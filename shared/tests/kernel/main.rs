@@ -17,6 +17,7 @@ mod messages;
 mod queue;
 mod rollups;
 mod settings;
+mod sns;
 mod store_outage;
 mod support;
 mod webhook;

@@ -230,21 +230,33 @@ async fn a_webhook_is_written_down_processed_once_and_told_once() {
     world.check("calm");
 }
 
+/// A webhook about `a`: signed, not signed, or signed and too large for the table.
+async fn sent(world: &World, kind: &str) -> Result<Receipt, ApiError> {
+    match kind {
+        "signed" => world.signed(Some("d"), &about("a")).await,
+        "a hint" => world.hinted(None, &about("a")).await,
+        _ => {
+            let large = json!({"thing": "a", "padding": "x".repeat(100 * 1024)}).to_string();
+            world.signed(Some("d"), large.as_bytes()).await
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_is_killed_while_receiving_loses_nothing_that_was_promised() {
-    for polls in 0..30 {
-        let world = World::new(1, 0, 0);
+    for (kind, polls) in ["signed", "a hint", "large"].iter().flat_map(|kind| (0..30).map(move |polls| (kind, polls))) {
+        let (world, place) = (World::new(1, 0, 0), format!("{kind}, killed at {polls}"));
         world.moves("a", 1);
-        let answered = killed_after(polls, world.signed(Some("d"), &about("a"))).await.is_some();
+        let answered = killed_after(polls, sent(&world, kind)).await.is_some();
         world.go_on(secs(180)).await;
-        if answered || world.webhook("d").is_some() {
-            assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "killed at {polls}");
+        if answered || !world.all().is_empty() {
+            assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "{place}");
         }
         // A sender that heard nothing comes again.
-        world.signed(Some("d"), &about("a")).await.unwrap();
+        sent(&world, kind).await.unwrap();
         world.go_on(secs(180)).await;
-        assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "killed at {polls}, sent again");
-        world.check(&format!("killed at {polls}"));
+        assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "{place}, sent again");
+        world.check(&place);
     }
 }
 
