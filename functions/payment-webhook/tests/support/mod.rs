@@ -51,6 +51,11 @@ impl Store for Steps {
         self.0.listed(list, from, until, limit).await
     }
 
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        yield_now().await;
+        self.0.due(list, until, limit).await
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         yield_now().await;
         let outcome = self.0.update(update).await;
