@@ -131,7 +131,7 @@ impl Shop {
         let begun = self.manner.begun;
         let payment = self.payments.entry(name.to_owned()).or_insert_with(|| match begun(name) {
             Value::Object(payment) => payment,
-            _ => Payment::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Payment::new(),
         });
         let before = payment.clone();
         payment.extend(changes);
