@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use ieum::api::Route;
 use ieum::config::{Env, Reader};
+use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
 
 /// One deployed function, as its code describes itself.
@@ -139,6 +140,20 @@ fn the_template_sets_what_is_required_and_nothing_unknown() {
         assert_eq!(set.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "{}: unknown", function.name);
         assert_eq!(required.difference(&set).collect::<Vec<_>>(), Vec::<&String>::new(), "{}: not set", function.name);
     }
+}
+
+#[test]
+fn the_console_offers_what_each_function_lets_change() {
+    let words = |schema: &Schema| schema.settings().map(|(name, form)| (name.to_owned(), form)).collect::<Vec<_>>();
+    let env = Env::from([
+        ("STAGE", "local"),
+        ("VERIFY_PROVIDERS", "mock"),
+        ("VERIFY_STATUS_PROVIDERS", "mock"),
+        ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
+    ]);
+    let verify = verify::Config::from_env(&env).expect("a configuration").schema();
+    let offered = console::integrations::schema("verify", &["mock".to_owned()]);
+    assert_eq!(words(&offered), words(&verify));
 }
 
 #[test]

@@ -14,10 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
+use crate::audit;
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::chain;
 use crate::resilience::cache::{CachePolicy, Entry, L1, Worth};
-use crate::store::{Action, EXPIRES_AT, Item, Outcome, Read, Store, StoreError, Test, Update};
+use crate::settings::Live;
+use crate::store::{Action, EXPIRES_AT, Item, Outcome, Read, Store, StoreError, Update};
 
 /// How many answers of one operation a process remembers, and how many bytes of JSON in all.
 const L1_ENTRIES: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -62,7 +64,7 @@ impl RequestKeys {
 #[derive(Debug)]
 pub struct AnswerCache<Res> {
     operation: &'static str,
-    policy: CachePolicy,
+    policy: Live<CachePolicy>,
     keys: RequestKeys,
     store: Arc<dyn Store>,
     clock: SharedClock,
@@ -73,11 +75,12 @@ impl<Res: Response> AnswerCache<Res> {
     /// An empty memory in front of the shared `store`.
     pub fn new(
         operation: &'static str,
-        policy: CachePolicy,
+        policy: impl Into<Live<CachePolicy>>,
         keys: RequestKeys,
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Self {
+        let policy = policy.into();
         Self { operation, policy, keys, store, clock, l1: Mutex::new(L1::new(L1_ENTRIES, L1_BYTES)) }
     }
 
@@ -89,7 +92,27 @@ impl<Res: Response> AnswerCache<Res> {
     /// What this process remembers under `key`; no I/O.
     pub fn in_memory(&self, key: &str) -> Option<Entry<Res>> {
         let now = self.clock.now();
-        self.l1.lock().unwrap_or_else(PoisonError::into_inner).get(key, now)
+        let entry = self.l1.lock().unwrap_or_else(PoisonError::into_inner).get(key, now)?;
+        (self.worth(key, &entry, now) != Worth::Void).then_some(entry)
+    }
+
+    /// What `entry`, remembered under `key`, is worth at `now`: by its times, the policy in force, and the rules that make
+    /// answers void.
+    pub fn worth(&self, key: &str, entry: &Entry<Res>, now: Timestamp) -> Worth {
+        match self.void_until(key, &entry.request) {
+            Some(until) if entry.filled_from <= until => Worth::Void,
+            _ => entry.worth_under(&self.policy.current(), entry.value.is_known(), now),
+        }
+    }
+
+    /// Whether `entry` is fresh at `now`.
+    pub fn is_fresh(&self, key: &str, entry: &Entry<Res>, now: Timestamp) -> bool {
+        self.worth(key, entry, now) == Worth::Fresh
+    }
+
+    /// Until when answers to `request`, known under `key`, are void.
+    pub fn void_until(&self, key: &str, request: &str) -> Option<Timestamp> {
+        self.policy.settings()?.void_until(key, request)
     }
 
     /// What the fleet remembers under each of `keys`, void entries left out; what this process remembers when the store
@@ -123,8 +146,9 @@ impl<Res: Response> AnswerCache<Res> {
             tracing::warn!(target: "ieum::cache", operation = self.operation, bytes, "cache.too_large");
             return;
         }
-        let update = Entry::new(json, provider, known, &self.policy, filled_from).to_update(&key, &request.readable());
-        let entry = Entry::new(value.clone(), provider, known, &self.policy, filled_from);
+        let (request, policy) = (request.readable(), self.policy.current());
+        let update = Entry::new(json, &request, provider, known, &policy, filled_from).to_update(&key);
+        let entry = Entry::new(value.clone(), &request, provider, known, &policy, filled_from);
         self.l1.lock().unwrap_or_else(PoisonError::into_inner).put(key, entry, bytes);
         if let Err(error) = self.store.update(&update).await {
             tracing::warn!(target: "ieum::cache", operation = self.operation, error = chain(&error), "cache.unwritten");
@@ -133,7 +157,7 @@ impl<Res: Response> AnswerCache<Res> {
 
     fn take_in(&self, key: &str, item: &Item) -> Option<Entry<Res>> {
         let entry = Entry::from_item(item)?;
-        if entry.worth(self.clock.now()) == Worth::Void {
+        if self.worth(key, &entry, self.clock.now()) == Worth::Void {
             return None;
         }
         let bytes = item.text("value").map_or(0, str::len);
@@ -213,17 +237,15 @@ impl ManualEntries {
         let json = serde_json::to_string(value).map_err(|error| StoreError::Refused(Box::new(error)))?;
         let before = self.durable.get(&key, Read::Consistent).await?;
         let before = before.as_ref().and_then(|item| item.text("value")).unwrap_or("null").to_owned();
-        let audit =
-            Update::of(format!("audit#{}#{}", now.rfc3339(), uuid::Uuid::new_v4())).when([Test::Absent("who")]).then([
-                Action::Set("who", by.into()),
-                Action::Set("what", format!("{}.enter_manually", self.operation).into()),
-                Action::Set("target", request.readable().into()),
-                Action::Set("before", before.into()),
-                Action::Set("after", json.as_str().into()),
-                Action::Set("at", now.as_millis().into()),
-                Action::Set(EXPIRES_AT, now.after(AUDIT_RETENTION).as_seconds().into()),
-            ]);
-        self.carry_out(&audit).await?;
+        let audit = audit::Entry {
+            who: by,
+            what: &format!("{}.enter_manually", self.operation),
+            target: &request.readable(),
+            before: &before,
+            after: &json,
+            at: now,
+        };
+        audit::record(&*self.durable, audit).await?;
         let entry = Update::of(key).then([
             Action::Set("value", json.into()),
             Action::Set("request", request.readable().into()),
@@ -232,17 +254,10 @@ impl ManualEntries {
             Action::Set("until", until.as_millis().into()),
             Action::Set(EXPIRES_AT, (until.as_seconds() + 1).into()),
         ]);
-        self.carry_out(&entry).await?;
-        Ok((now, until))
-    }
-
-    async fn carry_out(&self, update: &Update) -> Result<(), StoreError> {
-        match self.durable.update(update).await? {
-            Outcome::Applied(_) => Ok(()),
-            Outcome::Refused(_) => Err(StoreError::Refused("the item exists already".into())),
+        match self.durable.update(&entry).await? {
+            Outcome::Applied(_) => Ok((now, until)),
+            // Nothing guards it.
+            Outcome::Refused(_) => Err(StoreError::Refused("an unguarded update".into())),
         }
     }
 }
-
-/// Audit items are kept for a year.
-const AUDIT_RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -10,6 +10,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 
+use crate::events::EventBus;
 use crate::http::HttpClient;
 use crate::store::DynamoStore;
 
@@ -40,6 +41,11 @@ impl Aws {
         let config =
             aws_sdk_dynamodb::config::Builder::from(&*self.config).retry_config(RetryConfig::disabled()).build();
         DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+    }
+
+    /// The event bus of this name or ARN.
+    pub fn events(&self, bus: &str) -> EventBus {
+        EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
     }
 
     /// The Secrets Manager client.

@@ -22,6 +22,28 @@ use crate::resilience::rate_limit::RatePolicy;
 use crate::secrets::SecretName;
 use crate::telemetry::LogLevel;
 
+/// What the numbers of an integration may be: at start, and when they are changed while it runs.
+pub(crate) mod range {
+    use std::ops::RangeInclusive;
+
+    type Range = RangeInclusive<u32>;
+
+    const YEAR_SECONDS: u32 = 366 * 24 * 60 * 60;
+
+    pub(crate) const ATTEMPTS: Range = 1..=4;
+    pub(crate) const TIMEOUT_MS: Range = 50..=60_000;
+    pub(crate) const DEADLINE_MS: Range = 100..=900_000;
+    pub(crate) const BREAKER_FAILURES: Range = 1..=1_000;
+    pub(crate) const BREAKER_OPEN_SECONDS: Range = 1..=3_600;
+    pub(crate) const CACHE_TTL_SECONDS: Range = 1..=YEAR_SECONDS;
+    pub(crate) const CACHE_STALE_SECONDS: Range = 0..=YEAR_SECONDS;
+    pub(crate) const CACHE_UNKNOWN_SECONDS: Range = 0..=YEAR_SECONDS;
+    pub(crate) const RATE_PER_PERIOD: Range = 1..=100_000;
+    pub(crate) const RATE_PERIOD_SECONDS: Range = 1..=86_400;
+    pub(crate) const RATE_BURST: Range = 1..=10_000;
+    pub(crate) const DAILY_QUOTA: Range = 1..=1_000_000_000;
+}
+
 /// Environment variables as they are. An empty value counts as absent, because templates cannot leave one out.
 #[derive(Clone, Debug, Default)]
 pub struct Env(BTreeMap<String, String>);
@@ -337,9 +359,9 @@ impl<'e> Reader<'e> {
         let max = self.span(&name("BACKOFF_MAX_MS"), Some(2_000), 0..=300_000);
         let shape =
             self.choice(&name("BACKOFF"), Some("exponential"), &[("exponential", 0), ("linear", 1), ("fixed", 2)]);
-        let attempts = self.number(&name("ATTEMPTS"), Some(4), 1..=4);
-        let timeout = self.span(&name("TIMEOUT_MS"), Some(5_000), 50..=60_000);
-        let deadline = self.span(&name("DEADLINE_MS"), Some(20_000), 100..=900_000);
+        let attempts = self.number(&name("ATTEMPTS"), Some(4), range::ATTEMPTS);
+        let timeout = self.span(&name("TIMEOUT_MS"), Some(5_000), range::TIMEOUT_MS);
+        let deadline = self.span(&name("DEADLINE_MS"), Some(20_000), range::DEADLINE_MS);
         let (base, max) = (base?, max?);
         Some(Policy {
             attempts: attempts?,
@@ -357,28 +379,28 @@ impl<'e> Reader<'e> {
 
     /// The breaker of the integration whose variables begin with `prefix`.
     pub fn breaker(&self, prefix: &str) -> Option<BreakerPolicy> {
-        let failures = self.number(&format!("{prefix}_BREAKER_FAILURES"), Some(5), 1..=1_000);
-        let open_for = self.span(&format!("{prefix}_BREAKER_OPEN_SECONDS"), Some(60), 1..=3_600);
+        let failures = self.number(&format!("{prefix}_BREAKER_FAILURES"), Some(5), range::BREAKER_FAILURES);
+        let open_for = self.span(&format!("{prefix}_BREAKER_OPEN_SECONDS"), Some(60), range::BREAKER_OPEN_SECONDS);
         Some(BreakerPolicy { failures: failures?, open_for: open_for?, ..BreakerPolicy::default() })
     }
 
     /// The cache of the integration whose variables begin with `prefix`.
     pub fn cache(&self, prefix: &str, fresh: u32, stale: u32, unknown: u32) -> Option<CachePolicy> {
-        const YEAR: u32 = 366 * 24 * 60 * 60;
-        let fresh = self.span(&format!("{prefix}_CACHE_TTL_SECONDS"), Some(fresh), 1..=YEAR);
-        let stale = self.span(&format!("{prefix}_CACHE_STALE_SECONDS"), Some(stale), 0..=YEAR);
-        let unknown = self.span(&format!("{prefix}_CACHE_UNKNOWN_SECONDS"), Some(unknown), 0..=YEAR);
+        let fresh = self.span(&format!("{prefix}_CACHE_TTL_SECONDS"), Some(fresh), range::CACHE_TTL_SECONDS);
+        let stale = self.span(&format!("{prefix}_CACHE_STALE_SECONDS"), Some(stale), range::CACHE_STALE_SECONDS);
+        let unknown =
+            self.span(&format!("{prefix}_CACHE_UNKNOWN_SECONDS"), Some(unknown), range::CACHE_UNKNOWN_SECONDS);
         Some(CachePolicy { fresh: fresh?, stale: stale?, unknown: unknown? })
     }
 
     /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second and no daily quota unless
     /// set otherwise.
     pub fn rate(&self, prefix: &str, calls: u32, burst: u32) -> Option<RatePolicy> {
-        let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), 1..=100_000);
-        let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), 1..=86_400);
-        let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), 1..=10_000);
+        let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), range::RATE_PER_PERIOD);
+        let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), range::RATE_PERIOD_SECONDS);
+        let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), range::RATE_BURST);
         let wait = self.span(&format!("{prefix}_RATE_MAX_WAIT_MS"), Some(2_000), 0..=60_000);
-        let daily = self.optional_number(&format!("{prefix}_DAILY_QUOTA"), 1..=1_000_000_000);
+        let daily = self.optional_number(&format!("{prefix}_DAILY_QUOTA"), range::DAILY_QUOTA);
         Some(RatePolicy::new(calls?, period?, burst?, wait?)?.daily(daily?))
     }
 }

@@ -9,5 +9,13 @@
 //! left there is *in doubt*: it is listed for a person, or settled by the provider's own later event, and never sent
 //! again by itself.
 
+//!
+//! What comes in is kept in the same way. A webhook is an item of the [`inbox`], written before its sender hears 200;
+//! [`webhooks`] receives and processes it. Processing may happen twice, because its effect is a merge, and what is told of
+//! an effect goes through the [`outbox`].
+
+pub mod inbox;
 pub mod ledger;
+pub mod outbox;
+pub mod webhooks;
 pub mod worker;

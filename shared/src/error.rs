@@ -191,6 +191,12 @@ impl Detail {
         Self { field: Some(field.into()), issue, extra: None }
     }
 
+    /// Says in words what the field may hold.
+    pub fn expecting(mut self, form: &str) -> Self {
+        self.extra.get_or_insert_default().insert("expected".to_owned(), form.into());
+        self
+    }
+
     /// Not about a field: something the caller may do, described by `extra`.
     pub fn offer(issue: Issue, extra: serde_json::Map<String, serde_json::Value>) -> Self {
         Self { field: None, issue, extra: Some(extra) }

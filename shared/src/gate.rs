@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::audit;
 use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::error::chain;
 use crate::limiter::{Limiter, Slot};
@@ -21,6 +22,7 @@ use crate::planted::{Rule, broken};
 use crate::provider::Health;
 use crate::resilience::circuit_breaker::{self, BreakerPolicy, Cause, Circuit, Verdict, probe_lease};
 use crate::resilience::rate_limit::{self, RatePolicy};
+use crate::settings::Live;
 use crate::store::{Item, MemoryStore, Outcome, Read, Store, StoreError, Update};
 
 /// How long a reading of the circuit is acted on; drawn anew within a fifth of it either way. With it,
@@ -39,7 +41,7 @@ const ADMISSIONS: u32 = 3;
 /// One provider's circuit and rate limit, as this environment sees them.
 pub struct Gate {
     provider: &'static str,
-    breaker: BreakerPolicy,
+    breaker: Live<BreakerPolicy>,
     limiter: Limiter,
     store: Arc<dyn Store>,
     alone: MemoryStore,
@@ -118,11 +120,12 @@ impl Gate {
     /// The gate before `provider`, with its state in `store`.
     pub fn new(
         provider: &'static str,
-        breaker: BreakerPolicy,
-        rate: Option<RatePolicy>,
+        breaker: impl Into<Live<BreakerPolicy>>,
+        rate: impl Into<Live<Option<RatePolicy>>>,
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Self {
+        let breaker = breaker.into();
         let limiter = Limiter::new(rate_limit::key(provider), rate, Arc::clone(&store), Arc::clone(&clock));
         let (alone, seen, turn) = (MemoryStore::new(), Mutex::default(), tokio::sync::Mutex::default());
         Self { provider, breaker, limiter, store, alone, clock, seen, turn }
@@ -197,7 +200,7 @@ impl Gate {
             }
             (Some(claim), Health::Failing) => {
                 let now = self.clock.now();
-                let update = Circuit::reopen(self.provider, epoch, &claim.token, &self.breaker, now);
+                let update = Circuit::reopen(self.provider, epoch, &claim.token, &self.breaker.current(), now);
                 self.change(update, "circuit.reopened").await;
             }
             (Some(claim), Health::Unclear) => {
@@ -214,7 +217,7 @@ impl Gate {
     async fn look(&self) -> Verdict {
         self.refresh().await;
         let (now, circuit) = (self.clock.now(), self.seen().circuit.clone());
-        if circuit.is_overdue(&self.breaker, now) {
+        if circuit.is_overdue(&self.breaker.current(), now) {
             self.open(circuit.epoch, Cause::Fleet, now).await;
         }
         self.verdict()
@@ -290,7 +293,7 @@ impl Gate {
         let cause = {
             let seen = self.seen();
             let same = seen.circuit.epoch == epoch;
-            same.then(|| seen.circuit.should_open(&self.breaker, in_a_row, now)).flatten()
+            same.then(|| seen.circuit.should_open(&self.breaker.current(), in_a_row, now)).flatten()
         };
         if let Some(cause) = cause {
             self.open(epoch, cause, now).await;
@@ -298,9 +301,10 @@ impl Gate {
     }
 
     async fn open(&self, epoch: i64, cause: Cause, now: Timestamp) {
-        let update = Circuit::open(self.provider, epoch, cause, &self.breaker, now);
+        let breaker = self.breaker.current();
+        let update = Circuit::open(self.provider, epoch, cause, &breaker, now);
         if self.change(update, "circuit.opened").await == Change::Undecided {
-            self.seen().shut = Some((epoch, now.after(self.breaker.open_for)));
+            self.seen().shut = Some((epoch, now.after(breaker.open_for)));
         }
     }
 
@@ -375,4 +379,22 @@ impl Gate {
     pub fn keys(provider: &str) -> [String; 2] {
         [circuit_breaker::key(provider), rate_limit::key(provider)]
     }
+}
+
+/// Closes the circuit of `provider` at `now` on behalf of `who`, whatever it was, and returns it. It is put on record first.
+///
+/// # Errors
+/// [`StoreError`]: the circuit is not known to be closed. Doing it again does no harm.
+pub async fn reset(store: &dyn Store, who: &str, provider: &str, now: Timestamp) -> Result<Circuit, StoreError> {
+    let before = store.get(&circuit_breaker::key(provider), Read::Consistent).await?.unwrap_or_default();
+    let before = Circuit::from(&before);
+    let state = |circuit: &Circuit| {
+        let name = if circuit.open { "open" } else { "closed" };
+        serde_json::json!({"state": name, "epoch": circuit.epoch, "failures": circuit.failures}).to_string()
+    };
+    let after = Circuit { epoch: before.epoch + 1, ..Circuit::default() };
+    let (old, new) = (state(&before), state(&after));
+    let entry = audit::Entry { who, what: "breaker.reset", target: provider, before: &old, after: &new, at: now };
+    audit::record(store, entry).await?;
+    Ok(Circuit::from(&store.update(&Circuit::reset(provider)).await?.into_item()))
 }

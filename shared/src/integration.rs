@@ -15,6 +15,7 @@
 //! rate, backoff, cache). There is no other way to a provider.
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::provider::{Health, Provider, ProviderError};
 use crate::resilience::cache::{Entry, Worth};
 use crate::resilience::rollup::Ending;
 use crate::rollups::Rollups;
+use crate::settings::{Live, Order};
 use crate::single_flight::SingleFlight;
 
 /// What falling back may take when the providers have used up the time: reads of our own state, which are bounded.
@@ -266,8 +268,9 @@ pub struct Way<Req, Res> {
 pub struct Integration<Req, Res> {
     name: &'static str,
     operation: &'static str,
-    policy: Policy,
+    policy: Live<Policy>,
     ways: Vec<Way<Req, Res>>,
+    order: Live<Order>,
     cache: Option<AnswerCache<Res>>,
     manual: Option<ManualEntries>,
     rollups: Option<Arc<Rollups>>,
@@ -291,12 +294,19 @@ impl<Req, Res> Integration<Req, Res> {
     pub fn new(
         name: &'static str,
         operation: &'static str,
-        policy: Policy,
+        policy: impl Into<Live<Policy>>,
         ways: Vec<Way<Req, Res>>,
         clock: SharedClock,
     ) -> Self {
-        let flights = SingleFlight::default();
-        Self { name, operation, policy, ways, cache: None, manual: None, rollups: None, flights, clock }
+        let (policy, flights) = (policy.into(), SingleFlight::default());
+        let order = policy.sibling(Order::of(ways.iter().map(|way| way.provider.name())));
+        Self { name, operation, policy, ways, order, cache: None, manual: None, rollups: None, flights, clock }
+    }
+
+    /// Takes the order of its ways from the variables of `owner`, instead of those that its policy comes from.
+    pub fn ordered_as(mut self, owner: &'static str) -> Self {
+        self.order = self.order.owned_by(owner);
+        self
     }
 
     /// Remembers answers.
@@ -326,7 +336,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     pub async fn call(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
         let work = async {
             let began = Instant::now();
-            let answered = self.answer(request, deadline.min(began + self.policy.deadline));
+            let answered = self.answer(request, began, deadline);
             // Last minute's numbers are handed on beside a call, so that nobody waits for them alone.
             let (outcome, ()) = tokio::join!(answered, self.flush());
             let outcome = match outcome {
@@ -352,7 +362,10 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     ) -> Result<Answer<Res>, CallError> {
         let work = async {
             let began = Instant::now();
-            let sent = self.ask(request, deadline.min(began + self.policy.deadline), Some(witness));
+            let sent = async {
+                self.refresh_when_due().await;
+                self.ask(request, self.deadline(began, deadline), Some(witness)).await
+            };
             let (sent, ()) = tokio::join!(sent, self.flush());
             let outcome = sent.map(|(_, answer)| answer);
             self.report(outcome.as_ref().map(|answer| answer.source).ok(), began.elapsed());
@@ -370,12 +383,26 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     pub async fn remembered(&self, request: &Req) -> Option<Answer<Res>> {
         let cache = self.cache.as_ref()?;
         let key = cache.key(request);
-        let entry = match cache.in_memory(&key) {
+        let entry = match self.in_memory(cache, &key) {
             Some(entry) => Some(entry),
-            None => cache.in_store(&[key]).await.pop().flatten(),
+            None => self.in_store(cache, slice::from_ref(&key)).await.pop().flatten(),
         };
         let now = self.clock.now();
-        entry.filter(|entry| entry.worth(now) == Worth::Fresh).map(|entry| Answer::remembered(entry, Worth::Fresh, now))
+        entry.filter(|entry| cache.is_fresh(&key, entry, now)).map(|entry| Answer::remembered(entry, Worth::Fresh, now))
+    }
+
+    /// What this process remembers under `key` and may serve without asking anybody: only while it knows the settings.
+    fn in_memory<T: Response>(&self, cache: &AnswerCache<T>, key: &str) -> Option<Entry<T>> {
+        if self.settings_are_due() {
+            return None;
+        }
+        cache.in_memory(key).filter(|entry| cache.is_fresh(key, entry, self.clock.now()))
+    }
+
+    /// What the fleet remembers under `keys`. The circuit and the settings are read in the same wait as the cache: a miss
+    /// needs all of them, and one trip is enough for that.
+    async fn in_store<T: Response>(&self, cache: &AnswerCache<T>, keys: &[String]) -> Vec<Option<Entry<T>>> {
+        tokio::join!(self.refresh(), cache.in_store(keys)).1
     }
 
     /// The hand-entered answers, where this operation has them.
@@ -383,24 +410,36 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         self.manual.as_ref()
     }
 
-    async fn answer(&self, request: &Req, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
-        let Some(cache) = &self.cache else { return self.fetch(request, None, None, deadline).await };
-        let (key, now) = (cache.key(request), self.clock.now());
-        if let Some(entry) = cache.in_memory(&key).filter(|entry| entry.worth(now) == Worth::Fresh) {
-            return Ok(Answer::remembered(entry, Worth::Fresh, now));
+    /// When a call that began at `began` must be over, if its caller waits until `deadline`.
+    fn deadline(&self, began: Instant, deadline: Instant) -> Instant {
+        deadline.min(began + self.policy.current().deadline)
+    }
+
+    async fn answer(&self, request: &Req, began: Instant, deadline: Instant) -> Result<Answer<Res>, Arc<CallError>> {
+        let Some(cache) = &self.cache else {
+            self.refresh_when_due().await;
+            return self.fetch(request, None, None, self.deadline(began, deadline)).await;
+        };
+        let key = cache.key(request);
+        if let Some(entry) = self.in_memory(cache, &key) {
+            return Ok(Answer::remembered(entry, Worth::Fresh, self.clock.now()));
         }
         let fetch = async {
-            // The circuit is read in the same wait as the cache: a miss needs both, and one trip is enough for that.
-            let keys = [key.clone()];
-            let ((), mut found) = tokio::join!(self.refresh(), cache.in_store(&keys));
+            let found = self.in_store(cache, slice::from_ref(&key)).await.pop().flatten();
             let now = self.clock.now();
-            match found.pop().flatten() {
-                Some(entry) if entry.worth(now) == Worth::Fresh => Ok(Answer::remembered(entry, Worth::Fresh, now)),
-                stale => self.fetch(request, Some(&key), stale, deadline).await,
+            match found {
+                Some(entry) if cache.is_fresh(&key, &entry, now) => Ok(Answer::remembered(entry, Worth::Fresh, now)),
+                stale => self.fetch(request, Some(&key), stale, self.deadline(began, deadline)).await,
             }
         };
+        // Whoever comes after an invalidation does not share the trip of those who came before.
+        let flight = match cache.void_until(&key, &request.readable()) {
+            Some(until) => format!("{key}@{}", until.as_millis()),
+            None => key.clone(),
+        };
         // Whoever shares another caller's trip still goes by its own deadline.
-        match timeout_at(deadline + FALLBACK_TIME, self.flights.share(&key, fetch)).await {
+        let patience = self.deadline(began, deadline) + FALLBACK_TIME;
+        match timeout_at(patience, self.flights.share(&flight, fetch)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Arc::new(CallError { setbacks: Vec::new(), at: self.clock.now() })),
         }
@@ -422,7 +461,14 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                 }
                 Ok(answer)
             }
-            Err(error) => self.fall_back(request, stale, error).await,
+            Err(error) => {
+                // A rule that came meanwhile makes it void.
+                let stale = stale.zip(self.cache.as_ref().zip(key)).and_then(|(entry, (cache, key))| {
+                    let void = cache.worth(key, &entry, self.clock.now()) == Worth::Void;
+                    (!void).then_some(entry)
+                });
+                self.fall_back(request, stale, error).await
+            }
         }
     }
 
@@ -434,7 +480,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         witness: Option<&dyn Witness>,
     ) -> Result<(usize, Answer<Res>), CallError> {
         let mut setbacks = Vec::new();
-        for (rank, way) in self.ways.iter().enumerate() {
+        for (rank, way) in self.ways().into_iter().enumerate() {
             let began = self.clock.now();
             match self.attempts(way, request, deadline, witness).await {
                 Ok(value) => {
@@ -490,11 +536,12 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         witness: Option<&dyn Witness>,
     ) -> Result<Res, (Setback, NextStep)> {
         let mut last: Option<ProviderError> = None;
-        for number in 1..=self.policy.attempts.max(1) {
+        let policy = self.policy.current();
+        for number in 1..=policy.attempts.max(1) {
             if Instant::now() >= deadline {
                 return Err((last.map_or(Setback::OutOfTime, Setback::Failed), NextStep::FailOver));
             }
-            let permit = match way.gate.admit(self.policy.timeout, deadline).await {
+            let permit = match way.gate.admit(policy.timeout, deadline).await {
                 Ok(permit) => permit,
                 Err(refusal) => {
                     // A retry that found no slot has not made the failure before it a matter of pace.
@@ -506,9 +553,9 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                 }
             };
             if let Some(witness) = witness {
-                let limit = way.gate.time_for(&permit, self.policy.timeout);
+                let limit = way.gate.time_for(&permit, policy.timeout);
                 let stopped = witness.attempting(way.provider.name(), limit).await.is_err();
-                if stopped || !way.gate.is_current(&permit, self.policy.timeout) {
+                if stopped || !way.gate.is_current(&permit, policy.timeout) {
                     way.gate.record(permit, Health::Unclear).await;
                     if stopped {
                         return Err((Setback::Stopped, NextStep::GiveUp));
@@ -517,12 +564,12 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                 }
             }
             let probe = permit.is_probe();
-            let error = match self.attempt(way, request, permit, number, deadline).await {
+            let error = match self.attempt(way, request, permit, (number, &policy), deadline).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.policy.after_failure(&error, number, left, fastrand::f64()) {
+            match policy.after_failure(&error, number, left, fastrand::f64()) {
                 // A probe is asked once: its failure has just closed the door again.
                 NextStep::RetryAfter(delay) if !probe => sleep(delay).await,
                 NextStep::RetryAfter(_) => return Err((Setback::Failed(error), NextStep::FailOver)),
@@ -538,14 +585,14 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         way: &Way<Req, Res>,
         request: &Req,
         permit: Permit,
-        number: u32,
+        (number, policy): (u32, &Policy),
         deadline: Instant,
     ) -> Result<Res, ProviderError> {
         let began = Instant::now();
-        let limit = way.gate.time_for(&permit, self.policy.timeout).min(deadline.saturating_duration_since(began));
+        let limit = way.gate.time_for(&permit, policy.timeout).min(deadline.saturating_duration_since(began));
         let outcome = match timeout(limit, way.provider.call(request)).await {
             Ok(outcome) => outcome,
-            Err(elapsed) => Err(match self.policy.replay {
+            Err(elapsed) => Err(match policy.replay {
                 Replay::Safe | Replay::WithKey => ProviderError::Timeout,
                 Replay::Never => ProviderError::Ambiguous(Box::new(elapsed)),
             }),
@@ -553,7 +600,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         let health = match &outcome {
             Ok(_) => Health::Alive,
             // A caller in a hurry is not a provider that is down.
-            Err(ProviderError::Timeout) if limit < self.policy.timeout / 2 => Health::Unclear,
+            Err(ProviderError::Timeout) if limit < policy.timeout / 2 => Health::Unclear,
             Err(error) => error.health(),
         };
         way.gate.record(permit, health).await;
@@ -564,11 +611,35 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         outcome
     }
 
-    /// Brings the snapshot of the first provider's circuit up to date.
-    async fn refresh(&self) {
-        if let Some(way) = self.ways.first() {
-            way.gate.refresh().await;
+    /// The ways in the order in force.
+    fn ways(&self) -> Vec<&Way<Req, Res>> {
+        self.order.current().places().iter().filter_map(|place| self.ways.get(*place)).collect()
+    }
+
+    fn settings_are_due(&self) -> bool {
+        self.policy.settings().is_some_and(|settings| settings.is_due())
+    }
+
+    /// Reads settings that have had their time. Where there is no cache to be asked, the trip is that to the circuit.
+    async fn refresh_when_due(&self) {
+        if self.settings_are_due() {
+            self.refresh().await;
         }
+    }
+
+    /// Brings up to date, in one wait, the settings and the snapshot of the first provider's circuit.
+    async fn refresh(&self) {
+        let settings = async {
+            if let Some(settings) = self.policy.settings() {
+                settings.refresh().await;
+            }
+        };
+        let circuit = async {
+            if let Some(way) = self.ways().first() {
+                way.gate.refresh().await;
+            }
+        };
+        tokio::join!(settings, circuit);
     }
 
     fn log_attempt(&self, provider: &str, outcome: &Result<Res, ProviderError>, attempt: u32, took: Duration) {

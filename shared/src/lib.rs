@@ -10,12 +10,14 @@
 
 pub mod answers;
 pub mod api;
+mod audit;
 pub mod auth;
 pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod error;
+pub mod events;
 pub mod gate;
 pub mod http;
 pub mod idempotency;
@@ -32,6 +34,7 @@ pub mod resilience;
 pub mod rollups;
 pub mod runtime;
 pub mod secrets;
+pub mod settings;
 pub mod single_flight;
 pub mod start;
 pub mod store;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::planted::{Rule, broken};
 use crate::resilience::rate_limit::{Bucket, Lease, Plan, RatePolicy, Share, is_usable};
+use crate::settings::Live;
 use crate::store::{Action, EXPIRES_AT, Key, MemoryStore, Outcome, Store, StoreError};
 
 /// For how long everybody stays away from a provider that throttled without saying for how long.
@@ -31,7 +32,7 @@ const TAKES: u32 = 4;
 /// One rate limit, as this environment sees it.
 pub struct Limiter {
     key: Key,
-    policy: Option<RatePolicy>,
+    policy: Live<Option<RatePolicy>>,
     /// How long the store keeps an item that nobody uses; `None` for ever.
     keep: Option<Duration>,
     store: Arc<dyn Store>,
@@ -97,7 +98,13 @@ impl fmt::Debug for Limiter {
 
 impl Limiter {
     /// The limit kept under `key`. Without a policy only what the provider asks for itself is heeded.
-    pub fn new(key: Key, policy: Option<RatePolicy>, store: Arc<dyn Store>, clock: SharedClock) -> Self {
+    pub fn new(
+        key: Key,
+        policy: impl Into<Live<Option<RatePolicy>>>,
+        store: Arc<dyn Store>,
+        clock: SharedClock,
+    ) -> Self {
+        let policy = policy.into();
         let (alone, held, turn) = (MemoryStore::new(), Mutex::default(), tokio::sync::Mutex::default());
         Self { key, policy, keep: None, store, alone, clock, held, turn }
     }
@@ -112,7 +119,7 @@ impl Limiter {
     /// # Errors
     /// How far away the next slot is, when that is too far.
     pub async fn slot(&self, deadline: Instant) -> Result<Slot, Duration> {
-        let max_wait = self.policy.map_or(Duration::MAX, |policy| policy.max_wait);
+        let max_wait = self.policy.current().map_or(Duration::MAX, |policy| policy.max_wait);
         let patience = Instant::now() + max_wait.min(deadline.saturating_duration_since(Instant::now()));
         for _ in 0..TAKES {
             let slot = self.reserve(patience).await?;
@@ -154,7 +161,7 @@ impl Limiter {
 
     /// How the limit stands; `None` where there is none.
     pub fn standing(&self) -> Option<Standing> {
-        let policy = self.policy?;
+        let policy = self.policy.current()?;
         let (held, now) = (self.held(), self.clock.now());
         let reset = held.lease.first().map_or_else(|| held.bucket.slot_in(&policy, now), |first| first.since(now));
         let remaining = held.bucket.remaining(&policy, now).saturating_add(held.lease.left());
@@ -163,7 +170,7 @@ impl Limiter {
 
     /// The earliest slot there is for this environment, which may lie in the future.
     async fn reserve(&self, patience: Instant) -> Result<Slot, Duration> {
-        let Some(policy) = self.policy else { return self.after_the_block(patience) };
+        let Some(policy) = self.policy.current() else { return self.after_the_block(patience) };
         let _turn = self.turn.lock().await;
         // Asked anew, but as of the same time: `tat` only grows, so whoever has lost the idle form once cannot lose it again.
         // As of a later time the bucket would look idle once more whenever a trip takes longer than an interval, and of
@@ -175,6 +182,12 @@ impl Limiter {
                 return Ok(slot);
             }
             let bucket = self.held().bucket;
+            if let Some(update) = bucket.reckoned_anew(&self.key, &policy, now)
+                && let Ok(outcome) = self.store.update(&update).await
+            {
+                self.held().bucket = Bucket::from(&outcome.into_item());
+                continue;
+            }
             let (update, count) = match bucket.plan(&self.key, &policy, wanted, wait, now) {
                 Plan::Refuse(away) => return Err(self.refuse(away)),
                 Plan::Take { update, count } => (update, count),
@@ -257,7 +270,7 @@ impl Limiter {
     }
 
     fn count_call(&self) {
-        let Some(policy) = self.policy else { return };
+        let Some(policy) = self.policy.current() else { return };
         let (now, mut held) = (self.clock.moment(), self.held());
         held.calls.push_back(now);
         if held.calls.len() > 2 * policy.largest_take() as usize {
@@ -274,7 +287,7 @@ impl Limiter {
 
     /// How long a caller is told to stay away when nobody can say.
     fn pause(&self) -> Duration {
-        self.policy.map_or(DEFAULT_BLOCK, |policy| policy.interval())
+        self.policy.current().map_or(DEFAULT_BLOCK, |policy| policy.interval())
     }
 
     fn refuse(&self, away: Duration) -> Duration {

@@ -8,5 +8,6 @@ pub mod backoff;
 pub mod cache;
 pub mod circuit_breaker;
 pub mod idempotency;
+pub mod invalidation;
 pub mod rate_limit;
 pub mod rollup;

@@ -26,6 +26,7 @@ use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
 use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
+use crate::settings::{Live, Schema, Settings};
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
 
@@ -133,13 +134,27 @@ impl Kernel {
         Edge::new(door, Arc::clone(&self.clock), max_body_bytes).limiting(common.caller_rate.map(limits))
     }
 
+    /// What can be changed of the integration of this function while it runs.
+    pub fn settings(&self, schema: Schema) -> Arc<Settings> {
+        Settings::new(schema, Arc::clone(&self.quick), Arc::clone(&self.clock), self.levels.clone())
+    }
+
     /// The gate before a provider. One provider has one gate per process, whatever its operations.
-    pub fn gate(&self, provider: &'static str, breaker: BreakerPolicy, rate: Option<RatePolicy>) -> Arc<Gate> {
+    pub fn gate(
+        &self,
+        provider: &'static str,
+        breaker: impl Into<Live<BreakerPolicy>>,
+        rate: impl Into<Live<Option<RatePolicy>>>,
+    ) -> Arc<Gate> {
         Arc::new(Gate::new(provider, breaker, rate, Arc::clone(&self.quick), Arc::clone(&self.clock)))
     }
 
     /// The cache of an operation.
-    pub fn cache<Res: Response>(&self, operation: &'static str, policy: CachePolicy) -> AnswerCache<Res> {
+    pub fn cache<Res: Response>(
+        &self,
+        operation: &'static str,
+        policy: impl Into<Live<CachePolicy>>,
+    ) -> AnswerCache<Res> {
         AnswerCache::new(operation, policy, self.keys.clone(), Arc::clone(&self.quick), Arc::clone(&self.clock))
     }
 

@@ -32,7 +32,7 @@ pub type Key = String;
 /// The attribute by which DynamoDB expires an item, in seconds since the epoch.
 pub const EXPIRES_AT: &str = "expires_at";
 
-/// The attribute that puts an item on a list, see [`Store::due`]; its value is the list's name.
+/// The attribute that puts an item on a list, see [`Store::listed`]; its value is the list's name.
 pub const DUE: &str = "due";
 
 /// The attribute that orders a list: when the item is due, in milliseconds since the epoch.
@@ -207,12 +207,20 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Any [`StoreError`]; absence is `None` in that key's place.
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
-    /// The keys of up to `limit` items on `list` ([`DUE`]) whose [`NOT_BEFORE`] is at most `until`, oldest first. The list
-    /// is a moment behind the items: whoever acts on a key reads the item.
+    /// The keys of up to `limit` items on `list` ([`DUE`]) whose [`NOT_BEFORE`] is from `from` to `until`, both included,
+    /// oldest first. The list is a moment behind the items: whoever acts on a key reads the item.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError>;
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError>;
+
+    /// The same from the beginning: what is due at `until`.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.listed(list, Timestamp::default(), until, limit).await
+    }
 
     /// Carries out `update` atomically.
     ///

@@ -166,13 +166,18 @@ fn times(counted: &Value) -> Vec<i64> {
 }
 
 /// Asks until the answer is there, for at most twenty seconds: the deployed system has its own clock.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(20);
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(20), what, ask).await
+}
+
+/// Asks until the answer is there, for at most as long as `limit`.
+pub(crate) async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + limit;
     loop {
         if let Some(found) = ask().await {
             return found;
         }
-        assert!(Instant::now() < until, "{what}: not within twenty seconds");
+        assert!(Instant::now() < until, "{what}: not within {} seconds", limit.as_secs());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

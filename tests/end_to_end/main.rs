@@ -66,12 +66,13 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 24] = checks![
+const CHECKS: [Check; 25] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
     // Before the checks that write thousands of lines: all of them are read here.
     operators::each_call_is_logged_without_a_secret,
+    operators::what_an_operator_changes_acts_on_every_environment_within_a_minute,
     fleet::an_open_circuit_silences_96_callers_and_32_send_one_probe,
     fleet::of_200_calls_each_leaves_once_and_none_too_early,
     verify::throttling_is_obeyed_and_opens_nothing,

@@ -1,10 +1,14 @@
 //! What operators see: health, logs, and a deployment that fails.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::sleep;
 use xtask::up::{Options, System};
 
-use super::client::eventually;
-use super::{Stage, repository};
+use super::client::{Response, at_once, eventually, within};
+use super::verify::recover;
+use super::{FRESH, Stage, repository};
 
 pub(crate) async fn health_follows_an_outage_without_a_provider_call(stage: &mut Stage) {
     let client = stage.client.clone();
@@ -45,6 +49,55 @@ pub(crate) async fn each_call_is_logged_without_a_secret(stage: &mut Stage) {
     for secret in [stage.system.api_key(), "sandbox-app-secret", "sandbox-app-key", "NICE-INTERNAL-DETAIL"] {
         assert!(!text.contains(secret), "`{secret}` in the log");
     }
+}
+
+/// Of a setting the log level is tried, of an invalidation whether a void answer still bridges an outage. Several
+/// environments are asked at once, and all must have heard.
+pub(crate) async fn what_an_operator_changes_acts_on_every_environment_within_a_minute(stage: &mut Stage) {
+    let number = stage.unused_number();
+    let client = stage.client.clone();
+    assert_eq!(client.company(&number).await.source(), Some("live"));
+    client.sandbox("nice", json!({"mode": "status", "status": 500, "delay_ms": 300, "only": "data"})).await;
+    sleep(FRESH).await;
+    let ask = async || {
+        at_once(
+            (0..6)
+                .map(|_| {
+                    let (client, number) = (client.clone(), number.clone());
+                    async move { client.company(&number).await }
+                })
+                .collect(),
+        )
+        .await
+    };
+    assert!(ask().await.iter().all(|answer| answer.source() == Some("stale")));
+    assert!(stage.system.environments("VerifyFunction").unwrap().len() > 1);
+
+    let refused =
+        client.send("PATCH", "/v1/config/verify", Some(json!({"version": 0, "changes": {"LOG_LEVEL": "loud"}}))).await;
+    assert_eq!((refused.status, &refused.body["error"]["details"][0]["field"]), (400, &json!("LOG_LEVEL")));
+    let changed =
+        client.send("PATCH", "/v1/config/verify", Some(json!({"version": 0, "changes": {"LOG_LEVEL": "debug"}}))).await;
+    assert_eq!((changed.status, &changed.body["version"]), (200, &json!(1)), "{}", changed.text);
+    let void = client.send("DELETE", &format!("/v1/cache/verify?pattern=company%20{number}"), None).await;
+    assert_eq!(void.status, 200, "{}", void.text);
+    within(Duration::from_secs(60), "both changes act", async || {
+        let answers = ask().await;
+        let lines = stage.system.function_logs("VerifyFunction").await.unwrap();
+        let at_debug = |trace: &str| lines.iter().any(|line| line.contains(trace) && line.contains("edge.request"));
+        let heard = |answer: &Response| answer.status == 503 && at_debug(answer.header("x-trace-id").unwrap());
+        answers.iter().all(heard).then_some(())
+    })
+    .await;
+    let back =
+        client.send("PATCH", "/v1/config/verify", Some(json!({"version": 1, "changes": {"LOG_LEVEL": null}}))).await;
+    assert_eq!(back.status, 200, "{}", back.text);
+    recover(stage).await;
+    assert_eq!(
+        stage.client.company(&number).await.source(),
+        Some("live"),
+        "what is fetched after the rule is not void"
+    );
 }
 
 /// The template of today has no queue, bucket, topic or schedule yet; the fixture has one of each kind, and starting

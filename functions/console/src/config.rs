@@ -1,8 +1,8 @@
 //! The variables of `console`.
 
-use std::collections::BTreeMap;
-
 use ieum::config::{Common, ConfigError, Env, Reader};
+
+use crate::integrations::Integrations;
 
 /// Everything `console` is told from outside.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Config {
     /// What every function needs.
     pub common: Common,
     /// The integrations to show, each with its providers.
-    pub integrations: BTreeMap<String, Vec<String>>,
+    pub integrations: Integrations,
 }
 
 impl Config {
@@ -33,8 +33,8 @@ impl Config {
 }
 
 /// `verify/nice`, `verify/nts` … by integration.
-fn integrations(reader: &Reader<'_>, pairs: &[String]) -> BTreeMap<String, Vec<String>> {
-    let mut integrations: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn integrations(reader: &Reader<'_>, pairs: &[String]) -> Integrations {
+    let mut integrations = Integrations::new();
     for pair in pairs {
         match pair.split_once('/') {
             Some((integration, provider)) if !integration.is_empty() && !provider.is_empty() => {

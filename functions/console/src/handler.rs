@@ -17,8 +17,10 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::health::{ProviderHealth, Status, of_integration};
+use crate::integrations::Integrations;
+use crate::steering::Steering;
 
-/// No route takes a body yet.
+/// The largest body any route takes: some settings.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// What the routes do.
@@ -28,10 +30,21 @@ pub enum Action {
     Health,
     /// How one integration is, with its providers.
     IntegrationHealth,
+    /// What can be changed of an integration, and what has been.
+    Settings,
+    /// Changes settings.
+    ChangeSettings,
+    /// Declares remembered answers void.
+    Invalidate,
+    /// Closes a provider's circuit.
+    ResetCircuit,
 }
 
-/// The routes of `console`, as in `template.yaml`. Both say no more than the public may know.
-pub const ROUTES: [Route<Action>; 2] = [
+const READ: Access = Access::Scope("ops:read");
+const WRITE: Access = Access::Scope("ops:write");
+
+/// The routes of `console`, as in `template.yaml`. The public ones say no more than the public may know.
+pub const ROUTES: [Route<Action>; 6] = [
     Route { method: "GET", path: "/v1/health", access: Access::Public, action: Action::Health },
     Route {
         method: "GET",
@@ -39,6 +52,10 @@ pub const ROUTES: [Route<Action>; 2] = [
         access: Access::Public,
         action: Action::IntegrationHealth,
     },
+    Route { method: "GET", path: "/v1/config/{integration}", access: READ, action: Action::Settings },
+    Route { method: "PATCH", path: "/v1/config/{integration}", access: WRITE, action: Action::ChangeSettings },
+    Route { method: "DELETE", path: "/v1/cache/{integration}", access: WRITE, action: Action::Invalidate },
+    Route { method: "POST", path: "/v1/breakers/{provider}/reset", access: WRITE, action: Action::ResetCircuit },
 ];
 
 /// A started function.
@@ -47,7 +64,8 @@ pub struct Handler {
     edge: Edge,
     store: Arc<dyn Store>,
     clock: SharedClock,
-    integrations: BTreeMap<String, Vec<String>>,
+    integrations: Integrations,
+    steering: Steering,
 }
 
 impl HttpFunction for Handler {
@@ -55,6 +73,10 @@ impl HttpFunction for Handler {
         let handle = async |action, call: Call| match action {
             Action::Health => self.health().await,
             Action::IntegrationHealth => self.integration_health(&call).await,
+            Action::Settings => self.steering.settings(&call).await,
+            Action::ChangeSettings => self.steering.change_settings(&call).await,
+            Action::Invalidate => self.steering.invalidate(&call).await,
+            Action::ResetCircuit => self.steering.reset_circuit(&call).await,
         };
         self.edge.serve(&ROUTES, event, deadline_ms, handle).await
     }
@@ -74,7 +96,9 @@ impl Handler {
     pub fn over(kernel: &Kernel, config: &Config) -> Self {
         let edge = kernel.edge(&config.common, MAX_BODY_BYTES);
         let (store, clock) = (Arc::clone(&kernel.durable), Arc::clone(&kernel.clock));
-        Self { edge, store, clock, integrations: config.integrations.clone() }
+        let integrations = config.integrations.clone();
+        let steering = Steering::new(Arc::clone(&store), Arc::clone(&clock), integrations.clone());
+        Self { edge, store, clock, integrations, steering }
     }
 
     async fn health(&self) -> Result<Reply, ApiError> {

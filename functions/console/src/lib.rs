@@ -1,4 +1,4 @@
-//! For operators: how the integrations are.
+//! For operators: how the integrations are, and the levers they steer them by.
 //!
 //! The console reads the state that the other functions leave in the table. It calls no provider: a page about an outage
 //! must not depend on what is out.
@@ -6,6 +6,8 @@
 pub mod config;
 pub mod handler;
 pub mod health;
+pub mod integrations;
+mod steering;
 
 pub use config::Config;
 pub use handler::Handler;

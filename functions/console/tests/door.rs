@@ -113,3 +113,90 @@ async fn one_integration_tells_its_providers_with_reason_and_time() {
     let (status, body) = send(&handler, "health-unknown").await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")));
 }
+
+/// The only audit item that tells of `what`.
+fn on_record(store: &MemoryStore, what: &str) -> Value {
+    let entries = store.items_with("audit#").into_iter().filter(|item| item.text("what") == Some(what));
+    let [entry] = entries.collect::<Vec<_>>().try_into().expect("one entry");
+    json!(["who", "target", "before", "after"].map(|name| entry.text(name).map(str::to_owned)))
+}
+
+#[tokio::test]
+async fn settings_are_shown_changed_and_taken_back_on_record() {
+    let (handler, store, _) = console().await;
+    let (status, before) = send(&handler, "config").await;
+    assert_eq!((status, &before["version"], &before["void"]), (200, &json!(0), &json!([])));
+    let setting = |body: &Value, name: &str| {
+        let all = body["settings"].as_array().expect("settings").iter();
+        all.clone().find(|setting| setting["name"] == name).expect("a setting").clone()
+    };
+    assert_eq!(
+        setting(&before, "VERIFY_TIMEOUT_MS"),
+        json!({"name": "VERIFY_TIMEOUT_MS", "form": "a whole number from 50 to 60000", "source": "deployed", "value": null})
+    );
+    let (status, changed) = send(&handler, "config-change").await;
+    assert_eq!((status, &changed["version"]), (200, &json!(1)), "{changed}");
+    assert_eq!(setting(&changed, "VERIFY_TIMEOUT_MS")["value"], "3000");
+    assert_eq!(setting(&changed, "NICE_DAILY_QUOTA")["source"], "runtime");
+    let after = r#"{"LOG_LEVEL":"debug","NICE_DAILY_QUOTA":"5000","VERIFY_TIMEOUT_MS":"3000"}"#;
+    assert_eq!(on_record(&store, "settings.change"), json!(["key:local", "verify", "{}", after]));
+
+    let (status, body) = send(&handler, "config-change").await;
+    assert_eq!((status, &body["error"]["code"]), (409, &json!("conflict")), "it was seen at version 0");
+    let (status, taken_back) = send(&handler, "config-take-back").await;
+    assert_eq!((status, &taken_back["version"]), (200, &json!(2)));
+    assert_eq!(setting(&taken_back, "LOG_LEVEL")["source"], "deployed");
+    assert_eq!(send(&handler, "config").await.1, taken_back);
+}
+
+#[tokio::test]
+async fn unsound_settings_are_refused_whole_naming_each_mistake() {
+    let (handler, store, _) = console().await;
+    for (event, fields) in [
+        ("config-mistakes", &["TABLE_NAME", "VERIFY_PROVIDERS", "VERIFY_TIMEOUT_MS"][..]),
+        ("config-shapeless", &["version", "VERIFY_TIMEOUT_MS"]),
+        ("cache-nothing", &["pattern"]),
+        ("cache-both", &["key"]),
+    ] {
+        let (status, body) = send(&handler, event).await;
+        let details = body["error"]["details"].as_array().expect("details");
+        let named: Vec<_> = details.iter().map(|detail| detail["field"].as_str().expect("a field")).collect();
+        assert_eq!((status, &named[..]), (400, fields), "{event}: {body}");
+    }
+    assert_eq!(store.items_with("").len(), 0, "nothing is written, not even a record");
+}
+
+#[tokio::test]
+async fn remembered_answers_are_declared_void_by_pattern_or_key() {
+    let (handler, store, _) = console().await;
+    let (status, body) = send(&handler, "cache-pattern").await;
+    let until = "2026-11-21T03:50:01Z";
+    assert_eq!((status, &body["rule"]), (200, &json!({"pattern": "company 401*", "fetched_until": until})));
+    assert_eq!(body["acts_by"], "2026-11-21T03:51:00Z");
+    let rule = r#"{"pattern":"company 401*","at":1795233001000}"#;
+    let target = "verify pattern company 401*";
+    assert_eq!(on_record(&store, "settings.invalidate"), json!(["key:local", target, "null", rule]));
+    assert_eq!(send(&handler, "cache-key").await.0, 200);
+    assert_eq!(send(&handler, "config").await.1["void"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_circuit_is_closed_by_hand_and_what_failed_before_does_not_count() {
+    let (handler, store, clock) = console().await;
+    open(&store, "nice", &clock);
+    let (status, body) = send(&handler, "breaker-reset").await;
+    assert_eq!((status, body), (200, json!({"provider": "nice", "circuit": "closed", "status": "healthy"})));
+    let circuit = Circuit::from(&store.read("breaker#nice").expect("an item"));
+    assert_eq!((circuit.open, circuit.epoch, circuit.failures), (false, 2, 0));
+    let before = r#"{"epoch":1,"failures":0,"state":"open"}"#;
+    let after = r#"{"epoch":2,"failures":0,"state":"closed"}"#;
+    assert_eq!(on_record(&store, "breaker.reset"), json!(["key:local", "nice", before, after]));
+    assert_eq!(send(&handler, "breaker-reset-unknown").await.0, 404);
+}
+
+#[tokio::test]
+async fn nobody_steers_without_a_key() {
+    let (handler, ..) = console().await;
+    let (status, body) = send(&handler, "config-without-key").await;
+    assert_eq!((status, &body["error"]["code"]), (401, &json!("unauthenticated")));
+}

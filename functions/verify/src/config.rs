@@ -9,6 +9,7 @@ use ieum::resilience::cache::CachePolicy;
 use ieum::resilience::circuit_breaker::BreakerPolicy;
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::secrets::SecretName;
+use ieum::settings::Schema;
 use url::Url;
 
 /// Who can answer.
@@ -20,6 +21,17 @@ pub enum ProviderName {
     Nts,
     /// Made-up answers.
     Mock,
+}
+
+impl ProviderName {
+    /// The name by which its gate, its variables and its lines in the log go.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nice => "nice",
+            Self::Nts => "nts",
+            Self::Mock => "mock",
+        }
+    }
 }
 
 /// NICE D&B. Its documentation is not public, so whatever is not confirmed is a setting without a default.
@@ -139,6 +151,16 @@ impl Config {
             nice: nice?,
             nts: nts?,
         })
+    }
+
+    /// What can be changed while the function runs.
+    pub fn schema(&self) -> Schema {
+        let listed = [&self.company, &self.status, &self.representative].into_iter().flatten();
+        let providers: Vec<&str> = listed.map(|provider| provider.as_str()).collect();
+        Schema::new("verify", &providers)
+            .with_cache("VERIFY_STATUS")
+            .with_order("VERIFY_STATUS")
+            .with_order("VERIFY_REPRESENTATIVE")
     }
 
     /// Whether any answer may be made up.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use ieum::gate::Gate;
 use ieum::integration::{BatchIntegration, Integration, Way};
+use ieum::policy::Policy;
 use ieum::provider::Provider;
 use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
+use ieum::settings::{Live, Settings};
 use ieum::start::Kernel;
 
 use crate::company::{
@@ -101,7 +103,8 @@ where
 /// # Errors
 /// When a provider's secret cannot be read.
 pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, SecretError> {
-    let clients = clients(kernel, config).await?;
+    let settings = kernel.settings(config.schema());
+    let clients = clients(kernel, config, &settings).await?;
     let rollups = kernel.rollups("verify");
     let listed = |names: &[ProviderName]| -> Vec<Client> {
         names
@@ -112,54 +115,67 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
     };
     let (company, status, check) = (listed(&config.company), listed(&config.status), listed(&config.representative));
 
+    let cache = settings.live("VERIFY", config.cache);
+    let status_cache = settings.live("VERIFY_STATUS", config.status_cache);
+    let policy = settings.live("VERIFY", config.policy.clone());
     let undated: Vec<_> = check.iter().filter_map(Client::undated_check).collect();
-    let statuses = operation(kernel, &rollups, config, "status", status.iter().filter_map(Client::status).collect());
+    let statuses = operation(kernel, &rollups, &policy, "status", status.iter().filter_map(Client::status).collect())
+        .ordered_as("VERIFY_STATUS");
     Ok(Operations {
-        company: operation(kernel, &rollups, config, "company", company.iter().filter_map(Client::company).collect())
-            .cache(kernel.cache("company", config.cache))
+        company: operation(kernel, &rollups, &policy, "company", company.iter().filter_map(Client::company).collect())
+            .cache(kernel.cache("company", cache.clone()))
             .manual(kernel.manual_entries("company")),
-        search: operation(kernel, &rollups, config, "search", company.iter().filter_map(Client::search).collect())
-            .cache(kernel.cache("search", config.cache)),
+        search: operation(kernel, &rollups, &policy, "search", company.iter().filter_map(Client::search).collect())
+            .cache(kernel.cache("search", cache.clone())),
         dated_check: operation(
             kernel,
             &rollups,
-            config,
+            &policy,
             "check",
             check.iter().filter_map(Client::dated_check).collect(),
         )
-        .cache(kernel.cache("check", config.cache)),
-        undated_check: (!undated.is_empty())
-            .then(|| operation(kernel, &rollups, config, "check", undated).cache(kernel.cache("check", config.cache))),
-        status: BatchIntegration::new(statuses, kernel.cache("status", config.status_cache), Arc::clone(&kernel.clock)),
+        .ordered_as("VERIFY_REPRESENTATIVE")
+        .cache(kernel.cache("check", cache.clone())),
+        undated_check: (!undated.is_empty()).then(|| {
+            operation(kernel, &rollups, &policy, "check", undated)
+                .ordered_as("VERIFY_REPRESENTATIVE")
+                .cache(kernel.cache("check", cache))
+        }),
+        status: BatchIntegration::new(statuses, kernel.cache("status", status_cache), Arc::clone(&kernel.clock)),
     })
 }
 
 fn operation<Req, Res>(
     kernel: &Kernel,
     rollups: &Arc<Rollups>,
-    config: &Config,
+    policy: &Live<Policy>,
     name: &'static str,
     ways: Vec<Way<Req, Res>>,
 ) -> Integration<Req, Res> {
-    Integration::new("verify", name, config.policy.clone(), ways, Arc::clone(&kernel.clock))
-        .rollups(Arc::clone(rollups))
+    Integration::new("verify", name, policy.clone(), ways, Arc::clone(&kernel.clock)).rollups(Arc::clone(rollups))
 }
 
 /// The clients that the configuration has settings for.
-async fn clients(kernel: &Kernel, config: &Config) -> Result<Vec<(ProviderName, Client)>, SecretError> {
+async fn clients(
+    kernel: &Kernel,
+    config: &Config,
+    live: &Arc<Settings>,
+) -> Result<Vec<(ProviderName, Client)>, SecretError> {
+    let breaker = live.live("VERIFY", config.breaker);
     let mut clients = Vec::new();
     if let Some(settings) = &config.nice {
         let secret = kernel.secret(&settings.secret).await?;
         let nice = Nice::new(settings.clone(), kernel.http.clone(), secret, Arc::clone(&kernel.clock));
-        let gate = kernel.gate("nice", config.breaker, Some(settings.rate));
+        let gate = kernel.gate("nice", breaker.clone(), live.live("NICE", Some(settings.rate)));
         clients.push((ProviderName::Nice, Client::Nice(nice, gate)));
     }
     if let Some(settings) = &config.nts {
         let secret = kernel.secret(&settings.secret).await?;
         let nts = Nts::new(settings.base_url.clone(), kernel.http.clone(), secret);
-        clients.push((ProviderName::Nts, Client::Nts(nts, kernel.gate("nts", config.breaker, Some(settings.rate)))));
+        let gate = kernel.gate("nts", breaker.clone(), live.live("NTS", Some(settings.rate)));
+        clients.push((ProviderName::Nts, Client::Nts(nts, gate)));
     }
     let mock = Mock::new(config.common.mock);
-    clients.push((ProviderName::Mock, Client::Mock(mock, kernel.gate("mock", config.breaker, None))));
+    clients.push((ProviderName::Mock, Client::Mock(mock, kernel.gate("mock", breaker, None))));
     Ok(clients)
 }

@@ -1,5 +1,7 @@
 //! The members of a body or query, taken one by one; what is wrong is collected, what is left over is refused.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, BAD_FORMAT, Detail, INVALID_REQUEST, Issue, MISSING, TOO_LONG, UNKNOWN_FIELD};
@@ -56,6 +58,52 @@ impl Fields {
             Some(_) => None,
         };
         number.filter(|number| (min..=max).contains(number)).or_else(|| self.note(name, BAD_FORMAT))
+    }
+
+    /// A whole number from `min` to `max`, as a number or as digits.
+    pub fn whole(&mut self, name: &'static str, min: i64, max: i64) -> Option<i64> {
+        let number = match self.members.remove(name) {
+            None | Some(Value::Null) => return self.note(name, MISSING),
+            Some(Value::Number(number)) => number.as_i64(),
+            Some(Value::String(digits)) => digits.parse().ok(),
+            Some(_) => None,
+        };
+        number.filter(|number| (min..=max).contains(number)).or_else(|| self.note(name, BAD_FORMAT))
+    }
+
+    /// An object of 1 to `max` settings by name, each a text or whole number of up to `length` characters, or `null` for
+    /// "as it was deployed".
+    pub fn settings(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        length: usize,
+    ) -> Option<BTreeMap<String, Option<String>>> {
+        let members = match self.members.remove(name) {
+            None | Some(Value::Null) => return self.note(name, MISSING),
+            Some(Value::Object(members)) if members.is_empty() => return self.note(name, MISSING),
+            Some(Value::Object(members)) if members.len() > max => return self.note(name, TOO_LONG),
+            Some(Value::Object(members)) => members,
+            Some(_) => return self.note(name, BAD_FORMAT),
+        };
+        let mut settings = BTreeMap::new();
+        let issues = self.issues.len();
+        for (setting, value) in members {
+            let text = match value {
+                Value::Null => None,
+                Value::String(text) => Some(text),
+                Value::Number(number) => Some(number.to_string()),
+                Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                    self.issues.push(Detail::field(presentable(&setting), BAD_FORMAT));
+                    continue;
+                }
+            };
+            if setting.chars().count() > length || text.as_ref().is_some_and(|text| text.chars().count() > length) {
+                self.issues.push(Detail::field(presentable(&setting), TOO_LONG));
+            }
+            settings.insert(setting, text);
+        }
+        (self.issues.len() == issues).then_some(settings)
     }
 
     /// A list of 1 to `max` texts.

@@ -54,18 +54,21 @@ impl<Req: Request + Clone + PartialEq, Res: Response> BatchIntegration<Req, Res>
         let keys: Vec<String> = requests.iter().map(|request| self.cache.key(request)).collect();
         let remembered = self.lookup(&keys).await;
         let now = self.clock.now();
-        let is_fresh =
-            |entry: &Option<Entry<Res>>| entry.as_ref().is_some_and(|entry| entry.worth(now) == Worth::Fresh);
+        // Judged once: what counts as fresh here is not asked for, so it must still count when the answers are put together.
+        let judge = |(key, entry): (&String, Option<Entry<Res>>)| {
+            entry.map(|entry| (self.cache.worth(key, &entry, now), entry))
+        };
+        let remembered: Vec<_> = keys.iter().zip(remembered).map(judge).collect();
 
         let mut asked: Vec<Req> = Vec::new();
-        for (request, entry) in requests.iter().zip(&remembered) {
-            if !is_fresh(entry) && !asked.contains(request) {
+        for (request, remembered) in requests.iter().zip(&remembered) {
+            if !matches!(remembered, Some((Worth::Fresh, _))) && !asked.contains(request) {
                 asked.push(request.clone());
             }
         }
         let live = self.ask(&asked, deadline).await;
-        let answers = requests.iter().zip(remembered).map(|(request, entry)| match (entry, &live) {
-            (Some(entry), _) if entry.worth(now) == Worth::Fresh => Ok(Answer::remembered(entry, Worth::Fresh, now)),
+        let answers = requests.iter().zip(&keys).zip(remembered).map(|((request, key), entry)| match (entry, &live) {
+            (Some((Worth::Fresh, entry)), _) => Ok(Answer::remembered(entry, Worth::Fresh, now)),
             (_, Ok(answer)) => {
                 let place = asked.iter().position(|one| one == request);
                 let value = place.and_then(|place| answer.value.get(place)).cloned();
@@ -74,7 +77,8 @@ impl<Req: Request + Clone + PartialEq, Res: Response> BatchIntegration<Req, Res>
                     .map(|value| answer.with(value))
                     .ok_or_else(|| Arc::new(CallError { setbacks: Vec::new(), at: now }))
             }
-            (Some(entry), Err(_)) if entry.worth(now) == Worth::Stale => {
+            // A rule that came meanwhile makes it void.
+            (Some((Worth::Stale, entry)), Err(_)) if self.cache.worth(key, &entry, now) == Worth::Stale => {
                 Ok(Answer::remembered(entry, Worth::Stale, now))
             }
             (_, Err(error)) => Err(Arc::clone(error)),
@@ -90,7 +94,7 @@ impl<Req: Request + Clone + PartialEq, Res: Response> BatchIntegration<Req, Res>
         }
         let answer = self.calls.call(&asked.to_vec(), deadline).await?;
         // As for a single question: what a stand-in answered is not remembered.
-        let first = self.calls.ways.first().map(|way| way.provider.name());
+        let first = self.calls.ways().first().map(|way| way.provider.name());
         if first != Some(answer.provider.as_str()) {
             return Ok(answer);
         }
@@ -105,13 +109,11 @@ impl<Req: Request + Clone + PartialEq, Res: Response> BatchIntegration<Req, Res>
 
     /// What is remembered under each key: from memory where it is fresh, the rest from the store in one trip.
     async fn lookup(&self, keys: &[String]) -> Vec<Option<Entry<Res>>> {
-        let now = self.clock.now();
-        let fresh = |key: &String| self.cache.in_memory(key).filter(|entry| entry.worth(now) == Worth::Fresh);
-        let mut found: Vec<Option<Entry<Res>>> = keys.iter().map(fresh).collect();
+        let mut found: Vec<_> = keys.iter().map(|key| self.calls.in_memory(&self.cache, key)).collect();
         let missing: Vec<usize> = (0..keys.len()).filter(|&place| found[place].is_none()).collect();
         if !missing.is_empty() {
             let wanted: Vec<String> = missing.iter().map(|&place| keys[place].clone()).collect();
-            let ((), stored) = tokio::join!(self.calls.refresh(), self.cache.in_store(&wanted));
+            let stored = self.calls.in_store(&self.cache, &wanted).await;
             for (place, entry) in missing.into_iter().zip(stored) {
                 found[place] = entry;
             }

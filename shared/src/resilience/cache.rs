@@ -30,6 +30,8 @@ pub struct Entry<V> {
     pub value: V,
     /// The provider that gave it.
     pub provider: String,
+    /// The request in words, for invalidation by pattern; no personal data.
+    pub request: String,
     /// When the provider call that gave it began.
     pub filled_from: Timestamp,
     /// Until when it is fresh.
@@ -50,11 +52,20 @@ pub enum Worth {
 }
 
 impl<V> Entry<V> {
-    /// An entry filled by a provider call that began at `filled_from`; `known` is false for "there is no such thing".
-    pub fn new(value: V, provider: &str, known: bool, policy: &CachePolicy, filled_from: Timestamp) -> Self {
+    /// An answer of `provider` to `request`, from a call that began at `filled_from`; `known` is false for "there is no such
+    /// thing".
+    pub fn new(
+        value: V,
+        request: &str,
+        provider: &str,
+        known: bool,
+        policy: &CachePolicy,
+        filled_from: Timestamp,
+    ) -> Self {
         let fresh_until = filled_from.after(if known { policy.fresh } else { policy.unknown });
         let stale_until = if known { fresh_until.after(policy.stale) } else { fresh_until };
-        Self { value, provider: provider.to_owned(), filled_from, fresh_until, stale_until }
+        let (provider, request) = (provider.to_owned(), request.to_owned());
+        Self { value, provider, request, filled_from, fresh_until, stale_until }
     }
 
     /// What the entry is worth at `now`. One from the future is void: that clock cannot be trusted.
@@ -65,6 +76,17 @@ impl<V> Entry<V> {
             Worth::Fresh
         } else {
             Worth::Stale
+        }
+    }
+
+    /// The same, when `policy` may have become stricter since the entry was filled. A more generous one changes nothing.
+    pub fn worth_under(&self, policy: &CachePolicy, known: bool, now: Timestamp) -> Worth {
+        let today = Entry::new((), "", "", known, policy, self.filled_from);
+        match self.worth(now) {
+            Worth::Void => Worth::Void,
+            Worth::Fresh | Worth::Stale if now >= today.stale_until => Worth::Void,
+            Worth::Fresh if now < today.fresh_until => Worth::Fresh,
+            Worth::Fresh | Worth::Stale => Worth::Stale,
         }
     }
 
@@ -81,6 +103,7 @@ impl<V: DeserializeOwned> Entry<V> {
         Some(Self {
             value: serde_json::from_str(item.text("value")?).ok()?,
             provider: item.text("provider")?.to_owned(),
+            request: item.text("request")?.to_owned(),
             filled_from: time("filled_from")?,
             fresh_until: time("fresh_until")?,
             stale_until: time("stale_until")?,
@@ -89,13 +112,12 @@ impl<V: DeserializeOwned> Entry<V> {
 }
 
 impl Entry<String> {
-    /// The update that stores this entry, whose value is JSON, under `key`. `readable` is the request in words, for
-    /// invalidation by pattern; it must hold no personal data.
-    pub fn to_update(&self, key: &str, readable: &str) -> Update {
+    /// The update that stores this entry, whose value is JSON, under `key`.
+    pub fn to_update(&self, key: &str) -> Update {
         Update::of(key).then([
             Action::Set("value", self.value.as_str().into()),
             Action::Set("provider", self.provider.as_str().into()),
-            Action::Set("request", readable.into()),
+            Action::Set("request", self.request.as_str().into()),
             Action::Set("filled_from", self.filled_from.as_millis().into()),
             Action::Set("fresh_until", self.fresh_until.as_millis().into()),
             Action::Set("stale_until", self.stale_until.as_millis().into()),
@@ -171,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_fresh_then_stale_then_void() {
-        let entry = Entry::new("x", "nice", true, &POLICY, START);
+        let entry = Entry::new("x", "r", "nice", true, &POLICY, START);
         assert_eq!(
             [0, 99, 100, 149, 150].map(|second| entry.worth(at(second))),
             [Worth::Fresh, Worth::Fresh, Worth::Stale, Worth::Stale, Worth::Void]
@@ -182,15 +204,27 @@ mod tests {
 
     #[test]
     fn an_unknown_is_brief_and_never_stale() {
-        let entry = Entry::new("x", "nice", false, &POLICY, START);
+        let entry = Entry::new("x", "r", "nice", false, &POLICY, START);
         assert_eq!([9, 10].map(|second| entry.worth(at(second))), [Worth::Fresh, Worth::Void]);
+    }
+
+    #[test]
+    fn a_stricter_policy_acts_on_what_is_remembered_and_a_more_generous_one_does_not() {
+        let entry = Entry::new("x", "r", "nice", true, &POLICY, START);
+        let under = |fresh, stale| {
+            let policy = CachePolicy { fresh: Duration::from_secs(fresh), stale: Duration::from_secs(stale), ..POLICY };
+            [0, 9, 10, 14, 15, 100, 150].map(|second| entry.worth_under(&policy, true, at(second)))
+        };
+        use Worth::{Fresh, Stale, Void};
+        assert_eq!(under(10, 5), [Fresh, Fresh, Stale, Stale, Void, Void, Void]);
+        assert_eq!(under(1_000, 5), [Fresh, Fresh, Fresh, Fresh, Fresh, Stale, Void]);
     }
 
     #[test]
     fn an_entry_survives_the_store() {
         let store = MemoryStore::new();
-        let entry = Entry::new("\"x\"".to_owned(), "nice", true, &POLICY, START);
-        let Outcome::Applied(item) = store.apply(&entry.to_update("cache#1", "company 1234567891")) else {
+        let entry = Entry::new("\"x\"".to_owned(), "company 1234567891", "nice", true, &POLICY, START);
+        let Outcome::Applied(item) = store.apply(&entry.to_update("cache#1")) else {
             panic!("an unguarded update is always applied")
         };
         let back: Entry<String> = Entry::from_item(&item).expect("our own shape");
@@ -209,7 +243,7 @@ mod tests {
             ("a", 1_001, [false, true]),
             ("a", 1_000, [true, false]),
         ] {
-            l1.put(key.to_owned(), Entry::new((), "p", true, &POLICY, START), bytes);
+            l1.put(key.to_owned(), Entry::new((), "r", "p", true, &POLICY, START), bytes);
             assert_eq!(["a", "b"].map(|key| l1.get(key, START).is_some()), held, "{key} of {bytes} bytes");
         }
         assert_eq!(l1.get("a", at(150)), None);
@@ -221,7 +255,7 @@ mod tests {
         fn memory_stays_within_both_bounds(puts in prop::collection::vec((0..30_u8, 0..400_usize), 1..200)) {
             let mut l1 = L1::new(NonZeroUsize::new(8).expect("not zero"), 1_000);
             for (key, bytes) in puts {
-                l1.put(key.to_string(), Entry::new(key, "p", true, &POLICY, START), bytes);
+                l1.put(key.to_string(), Entry::new(key, "r", "p", true, &POLICY, START), bytes);
                 prop_assert!(l1.entries.len() <= 8 && l1.bytes <= 1_000);
                 let held: usize = l1.entries.iter().map(|(_, (_, bytes))| bytes).sum();
                 prop_assert_eq!(held, l1.bytes);

@@ -154,6 +154,8 @@ pub struct Bucket {
     pub day_quota: i64,
     /// The slots ever taken by the whole fleet.
     pub taken: i64,
+    /// `T` of whoever took the last slot; 0 when nobody has said.
+    pub interval_us: i64,
 }
 
 impl From<&Item> for Bucket {
@@ -166,6 +168,7 @@ impl From<&Item> for Bucket {
             day_count: number("day_count"),
             day_quota: number("day_quota"),
             taken: number("taken"),
+            interval_us: number("interval"),
         }
     }
 }
@@ -179,6 +182,7 @@ impl From<Bucket> for Item {
             ("day_count", bucket.day_count),
             ("day_quota", bucket.day_quota),
             ("taken", bucket.taken),
+            ("interval", bucket.interval_us),
         ];
         let numbers = numbers.map(|(name, number)| (name.to_owned(), number.into()));
         Self(numbers.into_iter().chain(blocked).collect())
@@ -262,7 +266,11 @@ impl Bucket {
             update.when([Test::Absent("blocked_until"), Test::AtMost("blocked_until", earliest.as_millis())])
         };
         let step = policy.interval_us().saturating_mul(count);
-        let update = update.then([Action::Add("taken", count), Action::Add("v", 1)]);
+        let update = update.then([
+            Action::Add("taken", count),
+            Action::Set("interval", policy.interval_us().into()),
+            Action::Add("v", 1),
+        ]);
         let update = if self.tat_us <= earliest.as_micros() || broken(Rule::SlotsAreFree) {
             let update = if broken(Rule::SlotsAreFree) {
                 update
@@ -318,7 +326,27 @@ impl Bucket {
             day_count,
             day_quota: self.day_quota.max(other.day_quota),
             taken: self.taken.max(other.taken),
+            interval_us: self.interval_us.max(other.interval_us),
         }
+    }
+
+    /// The rate has been changed: what the fleet owes is so many calls, not so much time, and `tat` must say the same in
+    /// intervals of the new rate. Otherwise a burst spent at one call a minute would silence a rate of ten a second for
+    /// minutes. `None` when nothing is owed, or the bucket was reckoned at this rate already.
+    pub fn reckoned_anew(&self, key: &str, policy: &RatePolicy, now: Timestamp) -> Option<Update> {
+        // What lies within a block is no debt: nobody leaves then, whatever the rate.
+        let from = self.blocked_until.map_or(now, |until| until.max(now)).as_micros();
+        let (old, new) = (self.interval_us, policy.interval_us());
+        if old <= 0 || old == new || self.tat_us <= from {
+            return None;
+        }
+        let owed = i128::from(self.tat_us - from) * i128::from(new) / i128::from(old);
+        let tat = from.saturating_add(i64::try_from(owed).unwrap_or(i64::MAX));
+        let update = Update::of(key)
+            .when([Test::Equals("tat", self.tat_us.into())])
+            .when([Test::Equals("interval", old.into())])
+            .then([Action::Set("tat", tat.into()), Action::Set("interval", new.into()), Action::Add("v", 1)]);
+        Some(update)
     }
 
     /// How long from `now` until the next free slot.
@@ -635,6 +663,33 @@ mod tests {
     }
 
     #[test]
+    fn when_the_rate_is_changed_as_many_calls_are_owed_as_before() {
+        let (store, slow) = (MemoryStore::new(), RatePolicy::new(1, SECOND * 60, 5, SECOND * 600).unwrap());
+        for _ in 0..4 {
+            assert!(take(&store, &slow, 1, START).is_ok());
+        }
+        let read = || Bucket::from(&store.read("rate#p").unwrap());
+        let fast = policy(10, 5, 0);
+        assert_eq!(read().slot_in(&fast, START).as_secs(), 239, "nearly four minutes are owed");
+        let anew = read().reckoned_anew("rate#p", &fast, START).unwrap();
+        assert!(matches!(store.apply(&anew), Outcome::Applied(_)));
+        assert_eq!(read().tat_us - START.as_micros(), 400_000, "four calls are owed");
+        assert!(matches!(store.apply(&anew), Outcome::Refused(_)), "once, whoever else saw the same");
+        assert_eq!(read().reckoned_anew("rate#p", &fast, START), None);
+        assert!(read().reckoned_anew("rate#p", &slow, START).is_some(), "and back");
+        assert_eq!(read().reckoned_anew("rate#p", &slow, START.after(SECOND)), None, "nothing is owed any more");
+    }
+
+    #[test]
+    fn a_block_is_no_debt_that_a_change_of_the_rate_could_shorten_or_stretch() {
+        let until = START.after(SECOND * 30);
+        let tat_us = until.as_micros() + 2_000_000;
+        let bucket = Bucket { tat_us, interval_us: 1_000_000, blocked_until: Some(until), ..Bucket::default() };
+        let anew = bucket.reckoned_anew("rate#p", &policy(10, 5, 0), START).unwrap();
+        assert!(anew.actions.contains(&Action::Set("tat", (until.as_micros() + 200_000).into())));
+    }
+
+    #[test]
     fn an_environment_learns_its_part_of_the_fleet_from_the_counts() {
         let mut share = Share::default();
         assert!((share.environments() - 1.0).abs() < f64::EPSILON);
@@ -662,14 +717,17 @@ mod tests {
 
     fn any_bucket() -> impl Strategy<Value = Bucket> {
         let times = (-3_000_000..3_000_000_i64, prop::option::of(0..3_000_u64));
-        let counts = (0..6_i64, 0..9_i64, 0..99_i64);
-        (times, -1..2_i64, counts).prop_map(|((tat, blocked), day, (day_count, day_quota, taken))| Bucket {
-            tat_us: START.as_micros() + tat,
-            blocked_until: blocked.map(|ms| START.after(Duration::from_millis(ms))),
-            day: day_of(START) + day,
-            day_count,
-            day_quota,
-            taken,
+        let counts = (0..6_i64, 0..9_i64, 0..99_i64, 0..2_000_000_i64);
+        (times, -1..2_i64, counts).prop_map(|((tat, blocked), day, (day_count, day_quota, taken, interval_us))| {
+            Bucket {
+                tat_us: START.as_micros() + tat,
+                blocked_until: blocked.map(|ms| START.after(Duration::from_millis(ms))),
+                day: day_of(START) + day,
+                day_count,
+                day_quota,
+                taken,
+                interval_us,
+            }
         })
     }
 

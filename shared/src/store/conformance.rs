@@ -83,6 +83,13 @@ pub async fn check_due(store: &dyn Store) {
     assert_eq!(due(20, 9).await, [early.clone(), late.clone()], "oldest first, to the millisecond");
     assert_eq!(due(99, 1).await, std::slice::from_ref(&early));
     assert_eq!(due(9, 9).await, [""; 0]);
+    let between = async |from: i64, until: i64| {
+        let (from, until) = (Timestamp::from_millis(from), Timestamp::from_millis(until));
+        store.listed(&list, from, until, 9).await.expect("listed")
+    };
+    assert_eq!(between(20, 30).await, [late.clone(), later.clone()], "both ends are included");
+    assert_eq!(between(21, 29).await, [""; 0]);
+    assert_eq!(between(30, 20).await, [""; 0], "a range that ends before it begins");
     put("a", 40).await;
     assert_eq!(due(99, 9).await, [late, later, early], "an item moves with its time");
 }

@@ -89,16 +89,21 @@ impl Store for DynamoStore {
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 
-    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        // DynamoDB refuses a range that ends before it begins.
+        if until < from {
+            return Ok(Vec::new());
+        }
         let answer = self
             .client
             .query()
             .table_name(&self.table)
             .index_name(DUE_INDEX)
-            .key_condition_expression("#list = :list AND #at <= :until")
+            .key_condition_expression("#list = :list AND #at BETWEEN :from AND :until")
             .expression_attribute_names("#list", DUE)
             .expression_attribute_names("#at", NOT_BEFORE)
             .expression_attribute_values(":list", AttributeValue::S(list.to_owned()))
+            .expression_attribute_values(":from", AttributeValue::N(from.as_millis().to_string()))
             .expression_attribute_values(":until", AttributeValue::N(until.as_millis().to_string()))
             .scan_index_forward(true)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))

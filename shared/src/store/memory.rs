@@ -100,13 +100,13 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(|key| self.read(key)).collect())
     }
 
-    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         let items = self.items();
         let mut due: Vec<(i64, &Key)> = items
             .iter()
             .filter(|(_, item)| item.text(DUE) == Some(list))
             .filter_map(|(key, item)| Some((item.number(NOT_BEFORE)?, key)))
-            .filter(|(at, _)| *at <= until.as_millis())
+            .filter(|(at, _)| (from.as_millis()..=until.as_millis()).contains(at))
             .collect();
         due.sort_unstable();
         Ok(due.into_iter().take(limit as usize).map(|(_, key)| key.clone()).collect())

@@ -42,11 +42,11 @@ impl Request for Text {
 
 /// A memory store with an await point before and after everything, so that a caller can be killed on either side.
 #[derive(Debug)]
-struct Steps {
-    inner: MemoryStore,
-    random: Mutex<Rng>,
+pub(crate) struct Steps {
+    pub(crate) inner: MemoryStore,
+    pub(crate) random: Mutex<Rng>,
     /// One in so many operations gets no answer; half of those have happened. 0 for none.
-    lossy: u32,
+    pub(crate) lossy: u32,
 }
 
 impl Steps {
@@ -75,9 +75,9 @@ impl Store for Steps {
         self.step(|| keys.iter().map(|key| self.inner.read(key)).collect()).await
     }
 
-    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         sleep(ms(1)).await;
-        self.inner.due(list, until, limit).await
+        self.inner.listed(list, from, until, limit).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
@@ -87,23 +87,23 @@ impl Store for Steps {
 
 /// A queue that repeats, reorders and loses.
 #[derive(Debug)]
-struct Wakes {
-    waiting: Mutex<Vec<(Instant, String)>>,
-    random: Mutex<Rng>,
+pub(crate) struct Wakes {
+    pub(crate) waiting: Mutex<Vec<(Instant, String)>>,
+    pub(crate) random: Mutex<Rng>,
     /// One in so many is lost, and as many come twice; 0 for none.
-    unreliable: u32,
+    pub(crate) unreliable: u32,
 }
 
 impl Wakes {
     /// The wake-ups that are due, in any order.
-    fn due(&self) -> Vec<String> {
+    pub(crate) fn due(&self) -> Vec<String> {
         let (now, mut waiting) = (Instant::now(), self.waiting.lock().unwrap());
         let due: Vec<String> = waiting.iter().filter(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
         waiting.retain(|(at, _)| *at > now);
         due
     }
 
-    fn again(&self, id: String, after: Duration) {
+    pub(crate) fn again(&self, id: String, after: Duration) {
         self.waiting.lock().unwrap().push((Instant::now() + after, id));
     }
 }
@@ -276,7 +276,7 @@ impl World {
 }
 
 /// Polls `work` so often, a millisecond apart, and then drops it as a crash would. What it returned, if it came so far.
-async fn killed_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn killed_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     for _ in 0..polls {
         if let std::task::Poll::Ready(result) = futures_util::poll!(&mut work) {

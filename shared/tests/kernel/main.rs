@@ -14,6 +14,8 @@ mod idempotency;
 mod limits;
 mod logs;
 mod rollups;
+mod settings;
 mod store_outage;
 mod support;
 mod webhook;
+mod webhooks;

@@ -16,6 +16,7 @@ use ieum::resilience::cache::CachePolicy;
 use ieum::resilience::circuit_breaker::BreakerPolicy;
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::secrets::SecretSlice;
+use ieum::settings::Live;
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
 use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
 use ieum::testing::{Scripted, TokioClock};
@@ -135,7 +136,12 @@ impl World {
     }
 
     pub(crate) fn cache(&self) -> AnswerCache<Reply> {
-        AnswerCache::new("ask", CACHE, keys(), Arc::clone(&self.store), Arc::clone(&self.clock))
+        self.cache_of(CACHE)
+    }
+
+    /// The same with other numbers.
+    pub(crate) fn cache_of(&self, policy: impl Into<Live<CachePolicy>>) -> AnswerCache<Reply> {
+        AnswerCache::new("ask", policy, keys(), Arc::clone(&self.store), Arc::clone(&self.clock))
     }
 
     pub(crate) fn manual(&self) -> ManualEntries {
@@ -278,9 +284,15 @@ impl Store for FaultyStore {
         self.inner.get_many(keys).await
     }
 
-    async fn due(&self, list: &str, until: ieum::clock::Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+    async fn listed(
+        &self,
+        list: &str,
+        from: ieum::clock::Timestamp,
+        until: ieum::clock::Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Key>, StoreError> {
         self.fault("due", list).await?;
-        self.inner.due(list, until, limit).await
+        self.inner.listed(list, from, until, limit).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {

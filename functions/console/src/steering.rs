@@ -1,0 +1,126 @@
+//! What an operator changes while functions run: settings, remembered answers, circuits.
+//!
+//! Each change is put on record, with who asked, before it is made, and acts on every environment within a minute. What is
+//! not sound is refused whole, naming each mistake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ieum::api::{Call, Reply};
+use ieum::clock::SharedClock;
+use ieum::error::{ApiError, BAD_FORMAT, MISSING, NOT_FOUND, STORE_UNAVAILABLE};
+use ieum::gate;
+use ieum::resilience::invalidation::{MAX_TARGET_BYTES, Rule, Target};
+use ieum::resilience::rate_limit::Bucket;
+use ieum::settings::{Editor, Stored};
+use ieum::store::Store;
+use serde_json::{Value, json};
+
+use crate::health::ProviderHealth;
+use crate::integrations::{Integrations, schema};
+
+/// The longest name or value of a setting, in characters.
+const MAX_SETTING: usize = 200;
+
+/// How many settings one request may change.
+const MAX_CHANGES: usize = 50;
+
+/// When a change acts on every environment at the latest.
+const ACTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Changes settings, remembered answers and circuits.
+#[derive(Debug)]
+pub(crate) struct Steering {
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+    integrations: Integrations,
+}
+
+impl Steering {
+    /// Steers `integrations`, whose state is in `store`.
+    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, integrations: Integrations) -> Self {
+        Self { store, clock, integrations }
+    }
+
+    /// What can be changed of an integration, and what has been.
+    pub(crate) async fn settings(&self, call: &Call) -> Result<Reply, ApiError> {
+        let editor = self.editor(call)?;
+        let stored = editor.read().await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        described(&editor, &stored)
+    }
+
+    /// Overrides settings, or gives them back to what was deployed. The caller says which version they have seen.
+    pub(crate) async fn change_settings(&self, call: &Call) -> Result<Reply, ApiError> {
+        let editor = self.editor(call)?;
+        let mut fields = call.body()?;
+        let version = fields.whole("version", 0, i64::MAX);
+        let changes = fields.settings("changes", MAX_CHANGES, MAX_SETTING);
+        let (version, changes) = fields.finish(version.zip(changes))?;
+        let stored = editor.change(who(call), version, changes).await?;
+        described(&editor, &stored)
+    }
+
+    /// Declares remembered answers void: one by its key, or all whose request in words matches a pattern.
+    pub(crate) async fn invalidate(&self, call: &Call) -> Result<Reply, ApiError> {
+        let editor = self.editor(call)?;
+        let mut query = call.query()?;
+        let key = query.optional_text("key", MAX_TARGET_BYTES);
+        let pattern = query.optional_text("pattern", MAX_TARGET_BYTES);
+        let target = match key.zip(pattern) {
+            Some((Some(key), None)) => Some(Target::Key(key)),
+            Some((None, Some(pattern))) => Some(Target::Pattern(pattern)),
+            Some((None, None)) => query.note("pattern", MISSING),
+            Some((Some(_), Some(_))) => query.note("key", BAD_FORMAT),
+            None => None,
+        };
+        let target = query.finish(target)?;
+        let rule = editor.invalidate(who(call), target).await?;
+        let acts_by = self.clock.now().after(ACTS_WITHIN).rfc3339();
+        Reply::json(200, &json!({"rule": of_rule(&rule), "acts_by": acts_by}))
+    }
+
+    /// Closes a provider's circuit.
+    pub(crate) async fn reset_circuit(&self, call: &Call) -> Result<Reply, ApiError> {
+        let provider = call.param("provider");
+        if !self.integrations.values().flatten().any(|known| known == provider) {
+            return Err(ApiError::new(NOT_FOUND));
+        }
+        let reset = gate::reset(&*self.store, who(call), provider, self.clock.now());
+        let circuit = reset.await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let health = ProviderHealth::judge(provider, &circuit, &Bucket::default(), self.clock.now());
+        Reply::json(200, &json!({"provider": provider, "circuit": "closed", "status": health.status}))
+    }
+
+    fn editor(&self, call: &Call) -> Result<Editor, ApiError> {
+        let integration = call.param("integration");
+        let providers = self.integrations.get(integration).ok_or_else(|| ApiError::new(NOT_FOUND))?;
+        Ok(Editor::new(schema(integration, providers), Arc::clone(&self.store), Arc::clone(&self.clock)))
+    }
+}
+
+/// Who is on record. Every route here asks for a scope, so there is a caller.
+fn who(call: &Call) -> &str {
+    call.caller.as_ref().map_or("", |caller| &caller.id)
+}
+
+fn described(editor: &Editor, stored: &Stored) -> Result<Reply, ApiError> {
+    let settings = editor.schema().settings().map(|(name, form)| {
+        let value = stored.overrides.get(name);
+        let source = if value.is_some() { "runtime" } else { "deployed" };
+        json!({"name": name, "form": form, "source": source, "value": value})
+    });
+    let body = json!({
+        "integration": editor.schema().integration(),
+        "version": stored.version,
+        "settings": settings.collect::<Vec<_>>(),
+        "void": stored.rules.as_slice().iter().map(of_rule).collect::<Vec<_>>(),
+    });
+    Reply::json(200, &body)
+}
+
+fn of_rule(rule: &Rule) -> Value {
+    match &rule.target {
+        Target::Key(key) => json!({"key": key, "fetched_until": rule.at.rfc3339()}),
+        Target::Pattern(pattern) => json!({"pattern": pattern, "fetched_until": rule.at.rfc3339()}),
+    }
+}
