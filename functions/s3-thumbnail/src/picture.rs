@@ -25,7 +25,7 @@ use crate::variant::{Focus, Variant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The length of the file.
-    pub bytes: usize,
+    pub bytes: u64,
     /// Width times height.
     pub pixels: u64,
     /// Pictures in an animation. Only the first one is used.
@@ -106,8 +106,7 @@ pub fn thumbnails(
 ) -> Result<Vec<Thumbnail>, Refusal> {
     let header = probe::probe(bytes, limits)?;
     let seen = header.orientation.seen(header.size);
-    let plans: Vec<Plan> =
-        variants.iter().map(|variant| plan(seen, variant, focus.unwrap_or(variant.focus))).collect();
+    let plans: Vec<Plan> = variants.iter().map(|variant| plan(seen, variant, focus.unwrap_or(variant.focus))).collect();
     let raster = decode::decode(bytes, &header, least_shrink(&header, &plans), limits)?;
     let converter = colour::Converter::new(&raster);
     let finish = |(variant, plan): (&Variant, &Plan)| {

@@ -205,10 +205,7 @@ mod tests {
         let text = "card=300x200; square=128x128,inside,q70,jpeg,background@ff8000,focus@20@80.5,enlarge";
         let variants = Variant::parse_list(text).expect("two variants");
         assert_eq!(variants[0].to_string(), "card=300x200,cover,webp,q80,focus@50@50");
-        assert_eq!(
-            variants[1].to_string(),
-            "square=128x128,inside,jpeg,q70,focus@20@80.5,background@ff8000,enlarge"
-        );
+        assert_eq!(variants[1].to_string(), "square=128x128,inside,jpeg,q70,focus@20@80.5,background@ff8000,enlarge");
         for variant in &variants {
             assert_eq!(Variant::parse_list(&variant.to_string()).expect("its own form"), [variant.clone()]);
         }

@@ -222,11 +222,8 @@ const OVERPRINTS: [[f32; 3]; 16] = [
 const GAINS: [f32; 4] = [0.044, 0.019, 0.0, -0.014];
 
 /// From XYZ relative to paper (1) and full ink (0), D50, to linear sRGB; Bradford adaptation.
-const TO_SRGB: [[f32; 3]; 3] = [
-    [3.021727, -1.616867, -0.404860],
-    [-0.943748, 1.916141, 0.027607],
-    [0.069371, -0.228991, 1.159620],
-];
+const TO_SRGB: [[f32; 3]; 3] =
+    [[3.021727, -1.616867, -0.404860], [-0.943748, 1.916141, 0.027607], [0.069371, -0.228991, 1.159620]];
 
 impl Press {
     fn new() -> Self {
@@ -241,9 +238,10 @@ impl Press {
         }
         let mut sums = [0.0; 3];
         for (overprint, root) in self.roots.iter().enumerate() {
-            let share = covers.iter().enumerate().fold(1.0, |share, (ink, cover)| {
-                share * if overprint >> ink & 1 == 1 { *cover } else { 1.0 - cover }
-            });
+            let share = covers
+                .iter()
+                .enumerate()
+                .fold(1.0, |share, (ink, cover)| share * if overprint >> ink & 1 == 1 { *cover } else { 1.0 - cover });
             sums.iter_mut().zip(root).for_each(|(sum, root)| *sum += share * root);
         }
         let [paper, .., full] = OVERPRINTS;

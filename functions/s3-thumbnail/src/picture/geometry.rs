@@ -129,8 +129,7 @@ impl Orientation {
     /// The part of a stored picture of `stored` pixels that is seen as `part`.
     pub fn stored_part(self, stored: Size, part: Rect) -> Rect {
         let (first_x, first_y) = self.stored_at(stored, part.left, part.top);
-        let (last_x, last_y) =
-            self.stored_at(stored, part.left + part.size.width - 1, part.top + part.size.height - 1);
+        let (last_x, last_y) = self.stored_at(stored, part.left + part.size.width - 1, part.top + part.size.height - 1);
         Rect { left: first_x.min(last_x), top: first_y.min(last_y), size: self.seen(part.size) }
     }
 }
@@ -159,6 +158,18 @@ mod tests {
         is(planned("v=300x200,focus@0@0", 4000, 3000), (300, 225), (0, 0), (300, 200));
         is(planned("v=300x200,focus@100@100", 4000, 3000), (300, 225), (0, 25), (300, 200));
         is(planned("v=100x100,focus@30@50", 400, 100), (400, 100), (70, 0), (100, 100));
+    }
+
+    #[test]
+    fn sizes_are_those_of_sharp() {
+        let table = include_str!("../../tests/pictures/sharp-sizes.tsv");
+        for line in table.lines().skip(1) {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let [width, height, wide, high, fit, ..] = cells[..] else { panic!("{line}") };
+            let number = |text: &str| text.parse::<u32>().expect("a number");
+            let plan = planned(&format!("v={wide}x{high},{fit}"), number(width), number(height));
+            assert_eq!((plan.canvas.width, plan.canvas.height), (number(cells[5]), number(cells[6])), "{line}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub fn probe(bytes: &[u8], limits: &Limits) -> Result<Header, Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::Empty);
     }
-    within("bytes", bytes.len() as u64, limits.bytes as u64)?;
+    within("bytes", bytes.len() as u64, limits.bytes)?;
     let header = match bytes {
         [0xff, 0xd8, 0xff, ..] => jpeg::probe(bytes),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', rest @ ..] => png::probe(rest),
@@ -162,15 +162,18 @@ mod tests {
         let refusal = probe(png, &LIMITS).expect_err("too large");
         assert_eq!(refusal.to_string(), "the picture has 900000000 pixels; at most 1000 are allowed");
         // SOF2 of 65,500 x 65,500 pixels and three components.
-        let jpeg = b"\xff\xd8\xff\xc2\0\x11\x08\xff\xdc\xff\xdc\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xda\0\x0c\x03";
+        let jpeg = b"\xff\xd8\xff\xc2\0\x11\x08\xff\xdc\xff\xdc\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0";
         let refusal = probe(jpeg, &LIMITS).expect_err("too large");
         assert_eq!(refusal, Refusal::TooLarge { what: "pixels", found: 65_500 * 65_500, limit: 1_000 });
         let roomy = Limits { pixels: u64::MAX, ..LIMITS };
         let refusal = probe(jpeg, &roomy).expect_err("too much to hold");
-        assert_eq!(refusal, Refusal::TooLarge {
-            what: "bytes to hold while decoding",
-            found: 2 * 4_094 * 2 * 4_094 * 128 + 2 * 4_094 * 4_094 * 128,
-            limit: 1 << 20,
-        });
+        assert_eq!(
+            refusal,
+            Refusal::TooLarge {
+                what: "bytes to hold while decoding",
+                found: 2 * 4_094 * 2 * 4_094 * 128 + 2 * 4_094 * 4_094 * 128,
+                limit: 1 << 20,
+            }
+        );
     }
 }

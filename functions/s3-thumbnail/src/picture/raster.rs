@@ -7,6 +7,7 @@
 //! alpha before anything is averaged. The products of two bytes are kept whole, in sixteen bits: nothing is rounded
 //! before the end.
 
+use std::fmt;
 use std::ops::AddAssign;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -117,7 +118,7 @@ fn lanczos<P: PixelTrait>(
 /// A number that pixels are made of.
 pub(super) trait Sample: Copy + Default + Into<u32> {
     /// What a box of [`MAX_SIDE`] by [`MAX_SIDE`] of them is added up in, a column at a time.
-    type Column: Copy + Default + AddAssign + From<Self> + Into<u32>;
+    type Column: Copy + Default + fmt::Debug + AddAssign + From<Self> + Into<u32>;
 
     /// The sample of a mean.
     fn of(mean: u32) -> Self;
@@ -173,7 +174,7 @@ impl<P: InnerPixel<Component: Sample>> Boxes<P> {
             return;
         }
         for (column, sample) in self.columns.iter_mut().zip(samples) {
-            *column += (*sample).into();
+            *column += <P::Component as Sample>::Column::from(*sample);
         }
         self.rows += 1;
         if self.rows == self.side {

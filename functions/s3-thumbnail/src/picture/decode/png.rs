@@ -88,7 +88,8 @@ impl Rows {
                 if self.colour == ColorType::Rgba {
                     multiplied(row.as_chunks().0, &mut self.samples);
                 } else {
-                    let pixels: Vec<_> = row.as_chunks().0.iter().map(|[gray, alpha]| [*gray, *gray, *gray, *alpha]).collect();
+                    let pixels: Vec<_> =
+                        row.as_chunks().0.iter().map(|[gray, alpha]| [*gray, *gray, *gray, *alpha]).collect();
                     multiplied(&pixels, &mut self.samples);
                 }
                 boxes.row(&self.samples);

@@ -38,7 +38,9 @@ pub(super) fn probe(bytes: &[u8]) -> Result<Header, Refusal> {
             }
             0xee => adobe |= body.starts_with(ADOBE),
             0xc0..=0xc2 | 0xc9 | 0xca => frame = Some(self::frame(marker, body)?),
-            0xc3 | 0xc5..=0xc7 | 0xcb | 0xcd..=0xcf => return Err(Refusal::Unsupported("lossless or hierarchical JPEG")),
+            0xc3 | 0xc5..=0xc7 | 0xcb | 0xcd..=0xcf => {
+                return Err(Refusal::Unsupported("lossless or hierarchical JPEG"));
+            }
             0xda => {
                 let frame = frame.ok_or_else(|| Refusal::broken("it has a scan before a frame"))?;
                 let interleaved = body.first() == Some(&frame.components);
@@ -77,7 +79,8 @@ fn segment<'b>(input: &mut Input<'b>) -> Result<(u8, &'b [u8]), Refusal> {
         0xd9 => Err(Refusal::broken("it ends before it begins")),
         _ => {
             let length = usize::from(u16::from_be_bytes(input.array()?));
-            let length = length.checked_sub(2).ok_or_else(|| Refusal::broken("a segment is shorter than its length"))?;
+            let length =
+                length.checked_sub(2).ok_or_else(|| Refusal::broken("a segment is shorter than its length"))?;
             Ok((marker, input.take(length)?))
         }
     }
