@@ -23,6 +23,7 @@ fn functions() -> Vec<Function> {
     let env = Env::from([
         ("STAGE", "dev"),
         ("TABLE_NAME", "t"),
+        ("BUCKET_NAME", "b"),
         ("IEUM_SECRET", "s"),
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
@@ -154,6 +155,102 @@ fn the_console_offers_what_each_function_lets_change() {
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
     let offered = console::integrations::schema("verify", &["mock".to_owned()]);
     assert_eq!(words(&offered), words(&verify));
+}
+
+/// What a queue and its consumer must be, and are not, in `template`.
+fn faults_of_queues(template: &Yaml) -> Vec<String> {
+    let mut faults = Vec::new();
+    let resources = template["Resources"].as_mapping().expect("resources");
+    let of_kind = |kind: &'static str| {
+        resources
+            .iter()
+            .filter(move |(_, resource)| resource["Type"] == kind)
+            .map(|(id, resource)| (id.as_str().expect("a name").to_owned(), &resource["Properties"]))
+    };
+    let queues: BTreeMap<String, &Yaml> = of_kind("AWS::SQS::Queue").collect();
+    let mut consumed = BTreeSet::new();
+    for (id, function) in of_kind("AWS::Serverless::Function") {
+        let limit = [&function["Timeout"], &template["Globals"]["Function"]["Timeout"]];
+        let limit = limit.into_iter().find_map(Yaml::as_u64).expect("a function has a time limit");
+        for event in function["Events"].as_mapping().into_iter().flat_map(|events| events.values()) {
+            if event["Type"] != "SQS" {
+                continue;
+            }
+            let source = &event["Properties"];
+            let mut must = |holds: bool, what: &str| {
+                if !holds {
+                    faults.push(format!("{id}: {what}"));
+                }
+            };
+            let reports = source["FunctionResponseTypes"]
+                .as_sequence()
+                .is_some_and(|types| types.iter().any(|kind| kind == "ReportBatchItemFailures"));
+            must(reports, "a batch must not be all or nothing");
+            let most = source["ScalingConfig"]["MaximumConcurrency"].as_u64();
+            must(most.is_some_and(|most| (2..=1_000).contains(&most)), "no bound on the consumers of a queue");
+            must(function.get("ReservedConcurrentExecutions").is_none(), "refused pollers would make dead letters");
+            let name = arn_of(&source["Queue"]);
+            let queue = name.as_ref().and_then(|name| queues.get(name));
+            let visible = queue.and_then(|queue| queue["VisibilityTimeout"].as_u64()).unwrap_or(30);
+            must(visible >= 6 * limit, "a wake-up is handed out again while it is worked on");
+            consumed.extend(name);
+        }
+    }
+    let dead: BTreeSet<String> = queues.values().filter_map(|queue| dead_letters(queue)).collect();
+    for (id, queue) in &queues {
+        let two_weeks = queue["MessageRetentionPeriod"] == 1_209_600;
+        let once = dead.contains(id) != consumed.contains(id);
+        let received = queue["RedrivePolicy"]["maxReceiveCount"] == 5;
+        let known = dead_letters(queue).is_some_and(|target| target != *id && queues.contains_key(&target));
+        for (holds, what) in [
+            (once, "either a function consumes it, or it holds dead letters"),
+            (dead.contains(id) || received && known, "after five receipts a wake-up is a dead letter"),
+            (two_weeks, "what is dead is kept for two weeks"),
+            (queue["SqsManagedSseEnabled"] == true, "it is not encrypted"),
+        ] {
+            if !holds {
+                faults.push(format!("{id}: {what}"));
+            }
+        }
+    }
+    faults
+}
+
+/// The resource whose ARN this is.
+fn arn_of(value: &Yaml) -> Option<String> {
+    let Yaml::Tagged(tagged) = value else { return None };
+    tagged.value.as_str()?.strip_suffix(".Arn").filter(|_| tagged.tag == "GetAtt").map(str::to_owned)
+}
+
+fn dead_letters(queue: &Yaml) -> Option<String> {
+    arn_of(&queue["RedrivePolicy"]["deadLetterTargetArn"])
+}
+
+#[test]
+fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
+    assert_eq!(faults_of_queues(&template()), Vec::<String>::new());
+    let page = read("CONTRIBUTING.md");
+    let pattern =
+        page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the pattern of a queue");
+    let pattern = format!("Resources:\n{pattern}");
+    let faults = |text: &str| faults_of_queues(&serde_yaml_ng::from_str(text).expect("YAML"));
+    assert_eq!(faults(&pattern), Vec::<String>::new());
+    for (good, bad) in [
+        ("[ReportBatchItemFailures]", "[]"),
+        ("{MaximumConcurrency: 5}", "{}"),
+        ("Timeout: 60\n", "Timeout: 61\n"),
+        ("Timeout: 60\n", "Timeout: 60\n      ReservedConcurrentExecutions: 5\n"),
+        ("VisibilityTimeout: 360", "VisibilityTimeout: 359"),
+        ("maxReceiveCount: 5", "maxReceiveCount: 1"),
+        ("MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600"),
+        ("SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false"),
+        ("Type: SQS\n", "Type: SNS\n"),
+        ("!GetAtt EmailDeadLetters.Arn", "!GetAtt EmailQueue.Arn"),
+        ("!GetAtt EmailDeadLetters.Arn", "!GetAtt Elsewhere.Arn"),
+    ] {
+        let broken = pattern.replacen(good, bad, 1);
+        assert!(broken != pattern && !faults(&broken).is_empty(), "`{bad}` goes unnoticed");
+    }
 }
 
 #[test]

@@ -288,7 +288,7 @@ impl Edge {
         let language = accept.map_or_else(Language::default, Language::from_accept_language);
         let deadline = began + self.time_allowed(environment_deadline_ms);
         let span = tracing::info_span!(target: "ieum::api", "request", trace_id = trace.as_str());
-        async {
+        let work = async {
             log_request(&event, &headers);
             let method = event.request_context.http.method.clone();
             let found = find(routes, &method, event.raw_path.as_deref().unwrap_or_default());
@@ -308,9 +308,8 @@ impl Edge {
                 "edge.response"
             );
             response
-        }
-        .instrument(span)
-        .await
+        };
+        trace.clone().during(work).instrument(span).await
     }
 
     async fn admitted<A: Copy>(

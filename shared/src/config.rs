@@ -313,6 +313,10 @@ impl<'e> Reader<'e> {
             Stage::Local => Some(self.optional_text("TABLE_NAME")),
             Stage::Dev | Stage::Staging | Stage::Production => self.text("TABLE_NAME", None).map(Some),
         };
+        let bucket = match table {
+            Some(None) => Some(self.optional_text("BUCKET_NAME")),
+            Some(Some(_)) | None => self.text("BUCKET_NAME", None).map(Some),
+        };
         // Without a table there is no AWS at all, and so no secret of the layer's own: see `Common::secret`.
         let secret = match (stage, self.env.get("IEUM_SECRET")) {
             (Stage::Local, None) => {
@@ -336,6 +340,7 @@ impl<'e> Reader<'e> {
             stage,
             log_level: level?,
             table: table?,
+            bucket: bucket?,
             secret: secret?,
             store_timeout: store_timeout?,
             local_key,
@@ -414,6 +419,8 @@ pub struct Common {
     pub log_level: LogLevel,
     /// The shared table; without one (local only) state lives in this process.
     pub table: Option<String>,
+    /// The bucket of what is too large for the table; absent only where there is no table.
+    pub bucket: Option<String>,
     /// The layer's own secret; without one (local only) keys are made up at start.
     pub secret: Option<SecretName>,
     /// The longest the kernel's own state may hold a request up.
@@ -442,7 +449,12 @@ mod tests {
     use super::*;
 
     fn dev() -> Env {
-        Env::from([("STAGE", "dev"), ("TABLE_NAME", "ieum-dev"), ("IEUM_SECRET", "ieum/dev/ieum")])
+        Env::from([
+            ("STAGE", "dev"),
+            ("TABLE_NAME", "ieum-dev"),
+            ("BUCKET_NAME", "b"),
+            ("IEUM_SECRET", "ieum/dev/ieum"),
+        ])
     }
 
     fn common(env: &Env) -> Result<Common, Vec<String>> {
@@ -475,7 +487,7 @@ mod tests {
     fn only_a_local_stage_does_without_table_and_secret() {
         let local = common(&Env::from([("STAGE", "local")])).expect("local needs nothing else");
         assert!(local.table.is_none() && local.secret.is_none());
-        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 2);
+        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 3, "table, bucket and secret");
         assert_eq!(
             common(&Env::default()).unwrap_err(),
             ["`STAGE` is missing: expected one of `local`, `dev`, `staging`, `production`"]

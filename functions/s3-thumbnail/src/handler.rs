@@ -9,23 +9,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use ieum::clock::SharedClock;
 use ieum::error::chain;
 use ieum::provider::Cause;
-use ieum::start::Kernel;
+use ieum::runtime::{Answer, Bounds, Event, Function, Reader};
+use ieum::start::{Kernel, StartError};
 use ieum::store::{Item, Read, Store};
 use ieum::telemetry::METRIC;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::dead_letters::DeadLetters;
+use crate::dead_letters::{DeadLetters, MemoryDeadLetters, SqsDeadLetters};
 use crate::notification::{Place, Upload};
-use crate::objects::{Facts, Objects, Writing};
+use crate::objects::{Facts, MemoryObjects, Objects, Writing};
 use crate::picture::{Limits, Refusal, Thumbnail, thumbnails};
 use crate::record::{self, Made, Outcome, Task};
 use crate::variant::{Focus, Variant};
@@ -38,6 +39,10 @@ pub const FOCUS: &str = "focus";
 
 /// How often a picture may change while its thumbnails are being made.
 const CHANGES: usize = 3;
+
+/// While one picture is fetched or its thumbnails are put, another is decoded. The time limit is that of
+/// `template.yaml`.
+const BOUNDS: Bounds = Bounds { at_once: 2, limit: Duration::from_secs(60) };
 
 /// What became of one notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +76,19 @@ enum Verdict {
 }
 
 impl Handler {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// [`StartError`]: the function must not serve.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let kernel = Kernel::start("s3-thumbnail", &config.common, false).await?;
+        let (objects, dead_letters): (Arc<dyn Objects>, Arc<dyn DeadLetters>) = match (&kernel.aws, &config.dead_letters) {
+            (Some(aws), Some(url)) => (Arc::new(aws.s3()), Arc::new(SqsDeadLetters::new(aws.sqs(), url))),
+            _ => (Arc::<MemoryObjects>::default(), Arc::<MemoryDeadLetters>::default()),
+        };
+        Ok(Self::new(config, &kernel, objects, dead_letters))
+    }
+
     /// The function as configured, over these parts.
     pub fn new(config: &Config, kernel: &Kernel, objects: Arc<dyn Objects>, dead_letters: Arc<dyn DeadLetters>) -> Self {
         Self {
@@ -84,6 +102,15 @@ impl Handler {
             target: config.target.clone(),
             cache_control: config.cache_control.clone(),
         }
+    }
+
+    /// Makes the thumbnails of every object that `notification` is about, as far as it can.
+    async fn notified(&self, notification: &Value) -> Result<(), Cause> {
+        let mut outcome = Ok(());
+        for upload in Upload::all(notification)? {
+            outcome = outcome.and(self.upload(&upload).await.map(drop));
+        }
+        outcome
     }
 
     /// Makes the thumbnails of the object that `upload` is about.
@@ -244,5 +271,21 @@ impl Handler {
         let name = picture.key.strip_prefix(&self.source).unwrap_or(&picture.key);
         let key = format!("{}{}/{name}.{}", self.target, variant.name, variant.output.extension());
         Place { bucket: picture.bucket.clone(), key }
+    }
+}
+
+impl Function for Handler {
+    async fn serve(&self, event: Event, deadline_ms: u64) -> Result<Answer, Cause> {
+        match event {
+            Event::Queue(batch) => Ok(batch.read(self, BOUNDS, &self.clock, deadline_ms).await.into()),
+            Event::Objects(notification) => Ok(Answer::Done(self.notified(&notification).await?)),
+            other => Err(other.unexpected()),
+        }
+    }
+}
+
+impl Reader for Handler {
+    async fn read(&self, body: &str) -> Result<(), Cause> {
+        self.notified(&serde_json::from_str(body)?).await
     }
 }

@@ -10,7 +10,6 @@
 //!
 //! This file refuses to know a provider, and to judge a signature a second time.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,17 +23,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::inbox::{self, Body, NewWebhook, Next, Status, Webhook};
 use super::outbox::{Effect, EffectError, Outbox};
-use super::worker::{LONGEST_DELAY, Queue};
+use crate::blobs::{Blobs, INLINE_BYTES};
 use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::{ApiError, STORE_UNAVAILABLE, chain};
 use crate::integration::{CallError, Fate};
 use crate::provider::Cause;
+use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
 use crate::store::{Item, Outcome, Read, Store, StoreError, Update};
 use crate::telemetry::redact;
 use crate::webhook::{Hint, Proof, Received, Verified};
 
-/// The largest body kept in the table itself.
-const IN_TABLE_BYTES: usize = 100 * 1024;
+/// The largest body that is read back: more than API Gateway lets in (10 MB).
+const MAX_BODY_BYTES: usize = 11 * 1024 * 1024;
 
 /// How long writing down may take: the sender comes again when it took longer.
 const WRITING: Duration = Duration::from_secs(5);
@@ -44,9 +44,6 @@ const WAKING: Duration = Duration::from_millis(250);
 
 /// What an attempt is allowed beyond its deadline, to say what became of it.
 const TO_REPORT: Duration = Duration::from_secs(5);
-
-/// How late a webhook must be for the sweep to wake it: its own wake-up should have come by then.
-const OVERDUE: Duration = Duration::from_secs(5);
 
 /// The first wait after an attempt that came to nothing; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
@@ -59,22 +56,6 @@ const WRITES: u32 = 3;
 
 /// The longest name of a delivery that is used as it is.
 const MAX_DELIVERY: usize = 128;
-
-/// Where large bodies are kept.
-#[async_trait]
-pub trait Blobs: fmt::Debug + Send + Sync {
-    /// Keeps `bytes` under `key`, whatever was there.
-    ///
-    /// # Errors
-    /// When they are not known to be kept.
-    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Cause>;
-
-    /// What is kept under `key`; `None` when there is nothing.
-    ///
-    /// # Errors
-    /// When the place cannot be asked.
-    async fn get(&self, key: &str) -> Result<Option<Bytes>, Cause>;
-}
 
 /// What is known of who sent a webhook. Only a verification makes a [`Proof`], so nobody else can claim one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,9 +263,9 @@ impl Webhooks {
         let digest = hex::encode(Sha256::digest(arrival.received.body));
         let delivery = name_of(arrival);
         let kept = redact::without_cards(arrival.received.body);
-        let body = if kept.len() > IN_TABLE_BYTES {
+        let body = if kept.len() > INLINE_BYTES {
             let blob = format!("webhook/{}/{delivery}", arrival.provider);
-            self.blobs.put(&blob, Bytes::copy_from_slice(&kept)).await?;
+            self.blobs.put(&blob, "application/octet-stream", Bytes::copy_from_slice(&kept)).await?;
             Body::Blob(blob)
         } else {
             match std::str::from_utf8(&kept) {
@@ -389,10 +370,10 @@ impl Webhooks {
                 .decode(text)
                 .map(Bytes::from)
                 .map_err(|error| Trouble::Never { why: "unreadable", cause: Some(Box::new(error)) }),
-            Body::Blob(key) => match self.blobs.get(key).await {
-                Ok(Some(body)) => Ok(body),
+            Body::Blob(key) => match self.blobs.get(key, MAX_BODY_BYTES).await {
+                Ok(Some(body)) => Ok(body.bytes),
                 Ok(None) => Err(Trouble::Never { why: "body_is_gone", cause: None }),
-                Err(cause) => Err(Trouble::Later { why: "body_unavailable", wait: None, cause: Some(cause) }),
+                Err(error) => Err(Trouble::Later { why: "body_unavailable", wait: None, cause: Some(Box::new(error)) }),
             },
         }
     }
@@ -444,15 +425,11 @@ impl Webhooks {
     /// what was left in outboxes. Says how many webhooks it woke.
     ///
     /// # Errors
-    /// [`StoreError`]: what is due could not be listed.
-    pub async fn sweep(&self, limit: u32, period: Duration) -> Result<usize, StoreError> {
-        let overdue = self.store.due(self.list, self.clock.now().before(OVERDUE), limit).await?;
-        let step = period.min(LONGEST_DELAY) / limit.max(1);
-        for (place, key) in (0_u32..).zip(&overdue) {
-            self.wake(key, step * place).await;
-        }
+    /// [`SweepError`]; outboxes are looked at even if nobody could be woken.
+    pub async fn sweep(&self, limit: u32, period: Duration) -> Result<usize, SweepError> {
+        let woken = sweep(&*self.store, &*self.queue, self.list, limit, period, self.clock.now()).await;
         self.outbox.sweep(limit).await?;
-        Ok(overdue.len())
+        woken
     }
 
     /// Up to `limit` webhooks of `status` that were received from `from` to `to`, the oldest first. What waits is listed
@@ -542,7 +519,7 @@ impl Webhooks {
     }
 
     async fn wake(&self, key: &str, delay: Duration) {
-        if let Err(error) = self.queue.wake(key, delay).await {
+        if let Err(error) = self.queue.wake(&[WakeUp { key: key.to_owned(), after: delay }]).await {
             let (error, delay_ms) = (chain(&*error), millis(delay));
             tracing::warn!(target: "ieum::webhook", webhook = key, delay_ms, error, "wake_up.lost");
         }

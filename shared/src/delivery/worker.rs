@@ -11,7 +11,6 @@
 //!
 //! This file refuses to judge: the ledger says what is next, the executor how an attempt went.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,10 +25,9 @@ use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::chain;
 use crate::integration::{Fate, Integration, Stop, Witness};
 use crate::provider::Cause;
+use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
+use crate::runtime::Worker;
 use crate::store::{Outcome, Read, Store, StoreError, Update};
-
-/// A queue delays a message no longer: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>.
-pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// What an attempt is allowed beyond its own time limit, to say what became of it.
 const TO_REPORT: Duration = Duration::from_secs(5);
@@ -37,21 +35,8 @@ const TO_REPORT: Duration = Duration::from_secs(5);
 /// How long a message waits when nobody could say for how long.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// How late a message must be for the sweep to wake it: its own wake-up should have come by then.
-const OVERDUE: Duration = Duration::from_secs(5);
-
 /// Attempts to write down what became of a message.
 const WRITES: u32 = 3;
-
-/// Where wake-ups are sent.
-#[async_trait]
-pub trait Queue: fmt::Debug + Send + Sync {
-    /// Has the message `id` looked at after `delay`, which is at most [`LONGEST_DELAY`].
-    ///
-    /// # Errors
-    /// When the queue did not take it. The message is then found by the sweep.
-    async fn wake(&self, id: &str, delay: Duration) -> Result<(), Cause>;
-}
 
 /// A message on its way to a provider, with our own name for it: the provider is to say it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -150,7 +135,7 @@ impl<Content: Request + DeserializeOwned> Delivery<Content> {
     ///
     /// # Errors
     /// [`StoreError`]: the wake-up was in vain and should come again.
-    pub async fn work(&self, id: &str, deadline: Instant) -> Result<Done, StoreError> {
+    pub async fn deliver(&self, id: &str, deadline: Instant) -> Result<Done, StoreError> {
         let Some(item) = self.store.get(&ledger::key(id), Read::Consistent).await? else {
             tracing::error!(target: "ieum::delivery", message = id, "message.unknown");
             return Ok(Done::Nothing);
@@ -166,18 +151,12 @@ impl<Content: Request + DeserializeOwned> Delivery<Content> {
         }
     }
 
-    /// Wakes up to `limit` messages that are due and not moving, the oldest first and spread over `period`, and says how
-    /// many.
+    /// Wakes up to `limit` messages that are due and not moving, as [`sweep`] does.
     ///
     /// # Errors
-    /// [`StoreError`]: what is due could not be listed.
-    pub async fn sweep(&self, limit: u32, period: Duration) -> Result<usize, StoreError> {
-        let overdue = self.store.due(self.list, self.clock.now().before(OVERDUE), limit).await?;
-        let step = period.min(LONGEST_DELAY) / limit.max(1);
-        for (place, id) in (0_u32..).zip(overdue.iter().filter_map(|key| ledger::id(key))) {
-            self.wake(id, step * place).await;
-        }
-        Ok(overdue.len())
+    /// [`SweepError`].
+    pub async fn sweep(&self, limit: u32, period: Duration) -> Result<usize, SweepError> {
+        sweep(&*self.store, &*self.queue, self.list, limit, period, self.clock.now()).await
     }
 
     async fn send(&self, id: &str, message: Message, deadline: Instant) -> Result<Done, StoreError> {
@@ -251,9 +230,19 @@ impl<Content: Request + DeserializeOwned> Delivery<Content> {
     }
 
     async fn wake(&self, id: &str, delay: Duration) {
-        if let Err(error) = self.queue.wake(id, delay).await {
+        let wake_up = WakeUp { key: ledger::key(id), after: delay };
+        if let Err(error) = self.queue.wake(&[wake_up]).await {
             let (error, delay_ms) = (chain(&*error), millis(delay));
             tracing::warn!(target: "ieum::delivery", message = id, delay_ms, error, "wake_up.lost");
+        }
+    }
+}
+
+impl<Content: Request + DeserializeOwned> Worker for Delivery<Content> {
+    async fn work(&self, key: &str, deadline: Instant) -> Result<(), Cause> {
+        match ledger::id(key) {
+            Some(id) => Ok(self.deliver(id, deadline).await.map(drop)?),
+            None => Err(format!("no message has the key `{key}`").into()),
         }
     }
 }

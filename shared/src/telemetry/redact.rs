@@ -8,6 +8,7 @@
 //! Company numbers, amounts, dates, codes and trace ids stay readable: operators need them at night.
 
 use std::borrow::Cow;
+use std::ops::BitOr;
 
 use http::HeaderMap;
 use serde_json::{Number, Value};
@@ -165,10 +166,10 @@ fn masks_cards(value: &mut Value) -> bool {
         Value::Null | Value::Bool(_) => None,
         Value::Number(number) => numbers::without_cards(&number.to_string()),
         Value::String(text) => numbers::without_cards(text),
-        Value::Array(items) => return items.iter_mut().fold(false, |any, item| masks_cards(item) || any),
+        Value::Array(items) => return items.iter_mut().map(masks_cards).fold(false, BitOr::bitor),
         Value::Object(members) => {
             let shown = members.iter_mut().filter(|(name, member)| !(names_an_id(name) && is_scalar(member)));
-            return shown.fold(false, |any, (_, member)| masks_cards(member) || any);
+            return shown.map(|(_, member)| masks_cards(member)).fold(false, BitOr::bitor);
         }
     };
     match masked {

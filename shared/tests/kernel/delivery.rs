@@ -14,14 +14,16 @@ use fastrand::Rng;
 use ieum::answers::Request;
 use ieum::clock::{SharedClock, Timestamp};
 use ieum::delivery::ledger::{self, IN_DOUBT, Message, State};
-use ieum::delivery::worker::{Delivery, Done, Letter, Queue, Receipt};
+use ieum::delivery::worker::{Delivery, Done, Letter, Receipt};
 use ieum::gate::Gate;
 use ieum::integration::{Integration, Way};
 use ieum::policy::{Policy, Replay};
 use ieum::provider::{Cause, Provider, ProviderError};
+use ieum::queue::{Queue, WakeUp};
 use ieum::resilience::backoff::Backoff;
 use ieum::resilience::circuit_breaker::BreakerPolicy;
 use ieum::resilience::rate_limit::RatePolicy;
+use ieum::runtime::Worker;
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
 use ieum::testing::TokioClock;
 use serde::{Deserialize, Serialize};
@@ -98,31 +100,33 @@ impl Wakes {
     /// The wake-ups that are due, in any order.
     pub(crate) fn due(&self) -> Vec<String> {
         let (now, mut waiting) = (Instant::now(), self.waiting.lock().unwrap());
-        let due: Vec<String> = waiting.iter().filter(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
+        let due: Vec<String> = waiting.iter().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
         waiting.retain(|(at, _)| *at > now);
         due
     }
 
-    pub(crate) fn again(&self, id: String, after: Duration) {
-        self.waiting.lock().unwrap().push((Instant::now() + after, id));
+    pub(crate) fn again(&self, key: String, after: Duration) {
+        self.waiting.lock().unwrap().push((Instant::now() + after, key));
     }
 }
 
 #[async_trait]
 impl Queue for Wakes {
-    async fn wake(&self, id: &str, delay: Duration) -> Result<(), Cause> {
-        sleep(ms(1)).await;
-        let luck = if self.unreliable > 0 { self.random.lock().unwrap().u32(0..self.unreliable) } else { u32::MAX };
-        match luck {
-            0 => return Err("lost".into()),
-            1 => {
-                self.again(id.to_owned(), delay);
-                self.again(id.to_owned(), delay + secs(3));
+    async fn wake(&self, wake_ups: &[WakeUp]) -> Result<(), Cause> {
+        for WakeUp { key, after } in wake_ups {
+            sleep(ms(1)).await;
+            let luck = if self.unreliable > 0 { self.random.lock().unwrap().u32(0..self.unreliable) } else { u32::MAX };
+            match luck {
+                0 => return Err("lost".into()),
+                1 => {
+                    self.again(key.clone(), *after);
+                    self.again(key.clone(), *after + secs(3));
+                }
+                2 => {}
+                _ => self.again(key.clone(), *after),
             }
-            2 => {}
-            _ => self.again(id.to_owned(), delay),
+            sleep(ms(1)).await;
         }
-        sleep(ms(1)).await;
         Ok(())
     }
 }
@@ -239,9 +243,9 @@ impl World {
         let until = Instant::now() + span;
         let mut sweep_at = Instant::now() + secs(60);
         while Instant::now() < until {
-            for id in self.queue.due() {
-                if worker.work(&id, Instant::now() + secs(20)).await.is_err() {
-                    self.queue.again(id, secs(30));
+            for key in self.queue.due() {
+                if worker.work(&key, Instant::now() + secs(20)).await.is_err() {
+                    self.queue.again(key, secs(30));
                 }
             }
             if Instant::now() >= sweep_at {
@@ -293,8 +297,12 @@ async fn a_message_is_accepted_sent_once_and_settled() {
     let worker = world.worker();
     world.accept(&worker, "m").await.unwrap();
     world.accept(&worker, "m").await.unwrap();
-    assert_eq!(worker.work("m", Instant::now() + secs(20)).await.unwrap(), Done::Sent);
-    assert_eq!(worker.work("m", Instant::now() + secs(20)).await.unwrap(), Done::Nothing, "a wake-up that came twice");
+    assert_eq!(worker.deliver("m", Instant::now() + secs(20)).await.unwrap(), Done::Sent);
+    assert_eq!(
+        worker.deliver("m", Instant::now() + secs(20)).await.unwrap(),
+        Done::Nothing,
+        "a wake-up that came twice"
+    );
     world.go_on(&worker, secs(600)).await;
     world.check("m", "calm").await;
     assert_eq!(world.message("m").unwrap().reference.as_deref(), Some("post-m"));
@@ -322,10 +330,10 @@ async fn a_worker_killed_at_any_point_neither_loses_nor_repeats_a_message() {
             world.accept(&world.worker(), "m").await.unwrap();
             world.mood(mood);
             let worker = world.worker();
-            let done = killed_after(polls, worker.work("m", Instant::now() + secs(20))).await;
+            let done = killed_after(polls, worker.deliver("m", Instant::now() + secs(20))).await;
             world.mood(Mood::Taking);
             // The queue has not been told that the message was handled, so it hands it out again.
-            world.queue.again("m".to_owned(), secs(120));
+            world.queue.again(ledger::key("m"), secs(120));
             world.go_on(&world.worker(), secs(900)).await;
             let place = format!("{mood:?}, killed at {polls}, done {done:?}");
             world.check("m", &place).await;
@@ -354,12 +362,12 @@ async fn whatever_happens_to_many_messages_each_comes_to_an_end_that_is_true() {
         }
         for _ in 0..20 {
             world.mood([Mood::Taking, Mood::Down, Mood::Any][random.usize(..3)]);
-            for id in world.queue.due() {
+            for key in world.queue.due() {
                 let polls = if random.bool() { 5_000 } else { random.u32(0..80) };
                 let worker = world.worker();
-                let handled = killed_after(polls, worker.work(&id, Instant::now() + secs(20))).await;
-                if !matches!(handled, Some(Ok(_))) {
-                    world.queue.again(id, secs(30));
+                let handled = killed_after(polls, worker.work(&key, Instant::now() + secs(20))).await;
+                if !matches!(handled, Some(Ok(()))) {
+                    world.queue.again(key, secs(30));
                 }
             }
             sleep(secs(random.u64(1..60))).await;

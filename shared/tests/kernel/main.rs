@@ -13,6 +13,7 @@ mod http;
 mod idempotency;
 mod limits;
 mod logs;
+mod queue;
 mod rollups;
 mod settings;
 mod store_outage;

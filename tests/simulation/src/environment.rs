@@ -274,13 +274,7 @@ impl Store for Link {
         self.trip(None, move |world, _| wanted.iter().map(|key| world.read(key)).collect()).await
     }
 
-    async fn listed(
-        &self,
-        list: &str,
-        from: Timestamp,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Key>, StoreError> {
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         self.world.store.listed(list, from, until, limit).await
     }
 
