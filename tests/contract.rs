@@ -41,6 +41,11 @@ fn functions() -> Vec<Function> {
             variables: asked(|reader| drop(verify::Config::read(reader))),
         },
         Function {
+            name: "s3-thumbnail",
+            routes: Vec::new(),
+            variables: asked(|reader| drop(s3_thumbnail::Config::read(reader))),
+        },
+        Function {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
@@ -251,6 +256,38 @@ fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
         let broken = pattern.replacen(good, bad, 1);
         assert!(broken != pattern && !faults(&broken).is_empty(), "`{bad}` goes unnoticed");
     }
+}
+
+#[test]
+fn a_thumbnail_can_have_no_thumbnails() {
+    let template = template();
+    let variables = &in_template(&template, "s3-thumbnail")["Properties"]["Environment"]["Variables"];
+    let prefix = |name: &str| variables[name].as_str().expect("a prefix").to_owned();
+    let (source, target) = (prefix("THUMBNAIL_SOURCE_PREFIX"), prefix("THUMBNAIL_TARGET_PREFIX"));
+    assert!(!source.starts_with(&target) && !target.starts_with(&source));
+    let resources = template["Resources"].as_mapping().expect("resources");
+    let mut announced = 0;
+    for bucket in resources.values().filter(|resource| resource["Type"] == "AWS::S3::Bucket") {
+        let queues = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"].as_sequence();
+        for queue in
+            queues.into_iter().flatten().filter(|queue| arn_of(&queue["Queue"]).as_deref() == Some("ThumbnailQueue"))
+        {
+            assert_eq!(queue["Filter"]["S3Key"]["Rules"][0]["Name"], "prefix");
+            assert_eq!(queue["Filter"]["S3Key"]["Rules"][0]["Value"].as_str(), Some(source.as_str()));
+            announced += 1;
+        }
+    }
+    assert_eq!(announced, 1, "one bucket announces its pictures");
+    // What is written lies where nothing is announced.
+    let written =
+        serde_yaml_ng::to_string(&in_template(&template, "s3-thumbnail")["Properties"]["Policies"]).expect("YAML");
+    let put = written
+        .split("Action: s3:PutObject")
+        .nth(1)
+        .and_then(|rest| rest.split("Effect").next())
+        .expect("a permission");
+    assert!(put.contains(&format!("/{target}*")), "{put}");
+    assert_eq!(written.matches("s3:PutObject").count(), 1);
 }
 
 #[test]

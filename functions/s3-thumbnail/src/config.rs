@@ -65,7 +65,9 @@ impl Config {
         let memory = reader.number("THUMBNAIL_MAX_DECODER_BYTES", Some(268_435_456), 1_048_576..=2_147_483_648);
         let dead_letters = match stage {
             Stage::Local => Some(reader.optional_text("THUMBNAIL_DEAD_LETTER_QUEUE")),
-            Stage::Dev | Stage::Staging | Stage::Production => reader.text("THUMBNAIL_DEAD_LETTER_QUEUE", None).map(Some),
+            Stage::Dev | Stage::Staging | Stage::Production => {
+                reader.text("THUMBNAIL_DEAD_LETTER_QUEUE", None).map(Some)
+            }
         };
         Some(Self {
             common: common?,
@@ -112,7 +114,9 @@ mod tests {
         let config = Config::from_env(&local()).expect("a configuration");
         assert_eq!(config.variants[0].to_string(), "card=300x200,cover,webp,q80,focus@50@50");
         let deployed = local().with("STAGE", "dev").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
-        assert!(mistakes(&deployed).iter().any(|mistake| mistake.starts_with("`THUMBNAIL_DEAD_LETTER_QUEUE` is missing")));
+        assert!(
+            mistakes(&deployed).iter().any(|mistake| mistake.starts_with("`THUMBNAIL_DEAD_LETTER_QUEUE` is missing"))
+        );
     }
 
     #[test]

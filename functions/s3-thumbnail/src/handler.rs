@@ -82,15 +82,21 @@ impl Handler {
     /// [`StartError`]: the function must not serve.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let kernel = Kernel::start("s3-thumbnail", &config.common, false).await?;
-        let (objects, dead_letters): (Arc<dyn Objects>, Arc<dyn DeadLetters>) = match (&kernel.aws, &config.dead_letters) {
-            (Some(aws), Some(url)) => (Arc::new(aws.s3()), Arc::new(SqsDeadLetters::new(aws.sqs(), url))),
-            _ => (Arc::<MemoryObjects>::default(), Arc::<MemoryDeadLetters>::default()),
-        };
+        let (objects, dead_letters): (Arc<dyn Objects>, Arc<dyn DeadLetters>) =
+            match (&kernel.aws, &config.dead_letters) {
+                (Some(aws), Some(url)) => (Arc::new(aws.s3()), Arc::new(SqsDeadLetters::new(aws.sqs(), url))),
+                _ => (Arc::<MemoryObjects>::default(), Arc::<MemoryDeadLetters>::default()),
+            };
         Ok(Self::new(config, &kernel, objects, dead_letters))
     }
 
     /// The function as configured, over these parts.
-    pub fn new(config: &Config, kernel: &Kernel, objects: Arc<dyn Objects>, dead_letters: Arc<dyn DeadLetters>) -> Self {
+    pub fn new(
+        config: &Config,
+        kernel: &Kernel,
+        objects: Arc<dyn Objects>,
+        dead_letters: Arc<dyn DeadLetters>,
+    ) -> Self {
         Self {
             objects,
             dead_letters,

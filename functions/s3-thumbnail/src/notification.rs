@@ -131,7 +131,9 @@ mod tests {
 
     #[test]
     fn what_is_no_notification_is_told() {
-        for wrong in [json!(null), json!({}), json!({"Records": [{}]}), json!({"Records": [{"eventSource": "aws:sqs"}]})] {
+        for wrong in
+            [json!(null), json!({}), json!({"Records": [{}]}), json!({"Records": [{"eventSource": "aws:sqs"}]})]
+        {
             assert!(Upload::all(&wrong).is_err(), "{wrong}");
         }
     }

@@ -18,8 +18,7 @@ use s3_thumbnail::variant::{FORM, Variant};
 const TARGET: &str = "thumbnail";
 
 /// The function's defaults.
-const LIMITS: Limits =
-    Limits { bytes: 32 << 20, pixels: 100_000_000, frames: 1_000, scans: 100, memory: 256 << 20 };
+const LIMITS: Limits = Limits { bytes: 32 << 20, pixels: 100_000_000, frames: 1_000, scans: 100, memory: 256 << 20 };
 
 /// Wide enough to see, narrow enough for every terminal.
 const BAR: usize = 30;

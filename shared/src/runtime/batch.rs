@@ -123,9 +123,8 @@ impl BatchAnswer {
     /// Tells those messages whose work was not done.
     async fn of(outcomes: impl Iterator<Item = impl Future<Output = (bool, Record)>>, at_once: usize) -> Self {
         let outcomes = stream::iter(outcomes).buffer_unordered(at_once.max(1));
-        let failures = outcomes.filter_map(async |(done, record)| {
-            (!done).then_some(ItemFailure { item_identifier: record.message_id })
-        });
+        let failures = outcomes
+            .filter_map(async |(done, record)| (!done).then_some(ItemFailure { item_identifier: record.message_id }));
         Self { batch_item_failures: failures.collect().await }
     }
 }
@@ -162,11 +161,7 @@ impl Record {
 }
 
 /// Does `work`, if it can begin by `deadline`, until `end` at most. A panic is an error like any other.
-async fn in_time(
-    work: impl Future<Output = Result<(), Cause>>,
-    deadline: Instant,
-    end: Instant,
-) -> Result<(), Cause> {
+async fn in_time(work: impl Future<Output = Result<(), Cause>>, deadline: Instant, end: Instant) -> Result<(), Cause> {
     if Instant::now() >= deadline {
         return Err("there is no time left to begin".into());
     }
