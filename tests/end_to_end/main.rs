@@ -13,6 +13,7 @@ mod fleet;
 mod front_door;
 mod operators;
 mod store;
+mod thumbnails;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -66,7 +67,7 @@ macro_rules! checks {
     };
 }
 
-const CHECKS: [Check; 25] = checks![
+const CHECKS: [Check; 29] = checks![
     verify::a_company_comes_once_over_the_wire_and_then_from_the_table,
     verify::an_outage_is_bridged_with_the_stale_answer,
     verify::a_company_entered_by_hand_stands_in_until_a_live_answer_wins,
@@ -87,6 +88,10 @@ const CHECKS: [Check; 25] = checks![
     front_door::browsers_of_allowed_origins_are_let_in,
     front_door::paths_arrive_as_they_were_sent,
     front_door::unknown_routes_and_methods_are_refused_in_the_error_format,
+    thumbnails::a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later,
+    thumbnails::s3_may_call_directly_and_twice,
+    thumbnails::a_broken_picture_is_a_dead_letter_with_its_cause,
+    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
     operators::health_follows_an_outage_without_a_provider_call,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,

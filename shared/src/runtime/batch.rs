@@ -152,7 +152,7 @@ impl Record {
             let outcome = in_time(reader.read(&self.body), end - TO_CONCLUDE, end).await;
             if let Err(error) = &outcome {
                 let error = chain(&**error);
-                tracing::error!(target: "ieum::queue", message = self.message_id, error, "message.failed");
+                tracing::error!(target: "ieum::queue", message_id = self.message_id, error, "message.failed");
             }
             outcome.is_ok()
         };
