@@ -142,7 +142,7 @@ async fn a_picture_gets_its_thumbnails_and_all_that_is_known_of_them() {
         (metadata[MARK].as_str(), metadata["ieum-width"].as_str(), metadata["ieum-height"].as_str()),
         ("card", "300", "200")
     );
-    assert!(metadata.values().all(String::is_ascii), "S3 takes ASCII only: {metadata:?}");
+    assert!(metadata.values().all(|value| value.is_ascii()), "S3 takes ASCII only: {metadata:?}");
     let item = door.item(KOREAN).await.expect("a record");
     let made = record::made(&item).expect("thumbnails");
     assert_eq!((made[0].key.as_str(), made[0].width, made[0].bytes), (card, 300, stored.bytes.len() as u64));
