@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use ieum::api::Route;
 use ieum::config::{Env, Reader};
+use ieum::runtime::{Event, Scheduled, Sweep};
 use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
 
@@ -28,6 +29,11 @@ fn functions() -> Vec<Function> {
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("ADDRESS_PROVIDERS", "juso,kakao"),
+        ("SMS_PROVIDERS", "solapi,twilio,sns"),
+        ("PAYMENT_PROVIDERS", "toss,portone,iamport,stripe,kakaopay"),
+        ("EMAIL_PROVIDERS", "ses,sendgrid,smtp"),
+        ("EMAIL_SERVICE", "custom"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -46,9 +52,34 @@ fn functions() -> Vec<Function> {
             variables: asked(|reader| drop(s3_thumbnail::Config::read(reader))),
         },
         Function {
+            name: "address",
+            routes: routes(&address::handler::ROUTES),
+            variables: asked(|reader| drop(address::Config::read(reader))),
+        },
+        Function {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "sms",
+            routes: routes(&sms::handler::ROUTES),
+            variables: asked(|reader| drop(sms::Config::read(reader))),
+        },
+        Function {
+            name: "email",
+            routes: routes(&email::handler::ROUTES),
+            variables: asked(|reader| drop(email::Config::read(reader))),
+        },
+        Function {
+            name: "health-cron",
+            routes: Vec::new(),
+            variables: asked(|reader| drop(health_cron::Config::read(reader))),
+        },
+        Function {
+            name: "payment-webhook",
+            routes: routes(&payment_webhook::handler::ROUTES),
+            variables: asked(|reader| drop(payment_webhook::Config::read(reader))),
         },
     ]
 }
@@ -149,6 +180,17 @@ fn the_template_sets_what_is_required_and_nothing_unknown() {
 }
 
 #[test]
+fn a_program_that_is_deployed_twice_is_told_the_same_both_times() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources");
+    for function in functions() {
+        let of_it = resources.values().filter(|one| one["Metadata"]["BuildProperties"]["Binary"] == function.name);
+        let told: Vec<&Yaml> = of_it.map(|one| &one["Properties"]["Environment"]).collect();
+        assert!(told.windows(2).all(|two| two[0] == two[1]), "{}", function.name);
+    }
+}
+
+#[test]
 fn the_console_offers_what_each_function_lets_change() {
     let words = |schema: &Schema| schema.settings().map(|(name, form)| (name.to_owned(), form)).collect::<Vec<_>>();
     let env = Env::from([
@@ -156,10 +198,20 @@ fn the_console_offers_what_each_function_lets_change() {
         ("VERIFY_PROVIDERS", "mock"),
         ("VERIFY_STATUS_PROVIDERS", "mock"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
+        ("ADDRESS_PROVIDERS", "mock"),
+        ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
+        ("EMAIL_PROVIDERS", "mock"),
+        ("EMAIL_FROM", "noreply@example.kr"),
+        ("SMS_PROVIDERS", "mock"),
     ]);
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
-    let offered = console::integrations::schema("verify", &["mock".to_owned()]);
-    assert_eq!(words(&offered), words(&verify));
+    let address = address::Config::from_env(&env).expect("a configuration").schema();
+    let email = email::Config::from_env(&env).expect("a configuration").schema();
+    let sms = sms::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address, email, sms] {
+        let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
+        assert_eq!(words(&offered), words(&of_function));
+    }
 }
 
 /// What a queue and its consumer must be, and are not, in `template`.
@@ -258,6 +310,14 @@ fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
     }
 }
 
+/// The queues in which buckets announce their objects, as the buckets describe them.
+fn announced(template: &Yaml) -> Vec<Yaml> {
+    let resources = template["Resources"].as_mapping().expect("resources").values();
+    let buckets = resources.filter(|resource| resource["Type"] == "AWS::S3::Bucket");
+    let queues = |bucket: &Yaml| bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"].clone();
+    buckets.flat_map(|bucket| queues(bucket).as_sequence().cloned().unwrap_or_default()).collect()
+}
+
 #[test]
 fn a_thumbnail_can_have_no_thumbnails() {
     let template = template();
@@ -265,19 +325,11 @@ fn a_thumbnail_can_have_no_thumbnails() {
     let prefix = |name: &str| variables[name].as_str().expect("a prefix").to_owned();
     let (source, target) = (prefix("THUMBNAIL_SOURCE_PREFIX"), prefix("THUMBNAIL_TARGET_PREFIX"));
     assert!(!source.starts_with(&target) && !target.starts_with(&source));
-    let resources = template["Resources"].as_mapping().expect("resources");
-    let mut announced = 0;
-    for bucket in resources.values().filter(|resource| resource["Type"] == "AWS::S3::Bucket") {
-        let queues = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"].as_sequence();
-        for queue in
-            queues.into_iter().flatten().filter(|queue| arn_of(&queue["Queue"]).as_deref() == Some("ThumbnailQueue"))
-        {
-            assert_eq!(queue["Filter"]["S3Key"]["Rules"][0]["Name"], "prefix");
-            assert_eq!(queue["Filter"]["S3Key"]["Rules"][0]["Value"].as_str(), Some(source.as_str()));
-            announced += 1;
-        }
-    }
-    assert_eq!(announced, 1, "one bucket announces its pictures");
+    let of_pictures = |queue: &Yaml| arn_of(&queue["Queue"]).as_deref() == Some("ThumbnailQueue");
+    let announced: Vec<Yaml> = announced(&template).into_iter().filter(of_pictures).collect();
+    assert_eq!(announced.len(), 1, "one bucket announces its pictures");
+    let rules = announced[0]["Filter"]["S3Key"]["Rules"].as_sequence().expect("rules");
+    assert_eq!((rules.len(), &rules[0]["Name"], &rules[0]["Value"]), (1, &"prefix".into(), &source.into()));
     // What is written lies where nothing is announced.
     let written =
         serde_yaml_ng::to_string(&in_template(&template, "s3-thumbnail")["Properties"]["Policies"]).expect("YAML");
@@ -288,6 +340,39 @@ fn a_thumbnail_can_have_no_thumbnails() {
         .expect("a permission");
     assert!(put.contains(&format!("/{target}*")), "{put}");
     assert_eq!(written.matches("s3:PutObject").count(), 1);
+}
+
+#[test]
+fn every_queue_is_swept_each_minute_by_somebody_who_may_send_to_it() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources").values();
+    let mut sources: Vec<Yaml> = Vec::new();
+    for function in resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function") {
+        let events = function["Properties"]["Events"].as_mapping().expect("events").values();
+        sources.extend(events.filter(|event| event["Type"] == "SQS").map(|event| event["Properties"]["Queue"].clone()));
+    }
+    // What S3 has announced is on no list.
+    let announced: Vec<String> = announced(&template).iter().filter_map(|queue| arn_of(&queue["Queue"])).collect();
+    let consumed: BTreeSet<String> =
+        sources.iter().filter_map(arn_of).filter(|queue| !announced.contains(queue)).collect();
+    let cron = in_template(&template, "health-cron")["Properties"].clone();
+    let schedule = &cron["Events"]["Sweep"]["Properties"];
+    assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
+    let Yaml::Tagged(input) = &schedule["Input"] else { panic!("the input is no `!Sub`") };
+    let input = input.value.as_str().expect("text");
+    let event = serde_json::from_str(&input.replace("${", "https://")).expect("JSON");
+    let Event::Scheduled(Scheduled::Sweep(lists)) = Event::read(event).expect("an event of a schedule") else {
+        panic!("the schedule sweeps nothing");
+    };
+    let named =
+        |sweep: &Sweep| sweep.queue.strip_prefix("https://").and_then(|name| name.strip_suffix('}')).map(str::to_owned);
+    let swept: BTreeSet<String> = lists.iter().map(|sweep| named(sweep).expect("a queue of this template")).collect();
+    assert_eq!((swept.len(), &swept), (lists.len(), &consumed), "each once");
+    let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let sends = statements.iter().find(|statement| statement["Action"] == "sqs:SendMessage");
+    let allowed: BTreeSet<String> =
+        sends.and_then(|sends| sends["Resource"].as_sequence()).into_iter().flatten().filter_map(arn_of).collect();
+    assert_eq!(allowed, consumed);
 }
 
 #[test]

@@ -227,6 +227,20 @@ impl Reply {
         Ok(Self { status, headers: Vec::new(), body })
     }
 
+    /// A page, script or style of ours, for a browser that loads only what `policy` (CSP, level 3) allows.
+    ///
+    /// # Errors
+    /// 500 when the policy is not fit for a header.
+    pub fn page(content_type: &'static str, policy: &str, body: impl Into<String>) -> Result<Self, ApiError> {
+        let policy = HeaderValue::from_str(policy).map_err(|error| ApiError::new(INTERNAL).because(error))?;
+        let headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (header::CONTENT_SECURITY_POLICY, policy),
+            (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin")),
+        ];
+        Ok(Self { status: 200, headers, body: body.into() })
+    }
+
     /// Adds where the body comes from, as the headers `x-ieum-source` and `age`.
     pub fn provenance<T>(mut self, answer: &Answer<T>) -> Self {
         self.headers.push((SOURCE, HeaderValue::from_static(answer.source.label())));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 
 use crate::blobs::S3Blobs;
@@ -76,9 +77,19 @@ impl Aws {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
+    /// Who this process is to AWS, for a request that is signed without an SDK client.
+    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.config.credentials_provider()
+    }
+
     /// The event bus of this name or ARN.
     pub fn events(&self, bus: &str) -> EventBus {
         EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
+    }
+
+    /// Who this process is to AWS, for a request that is signed without an SDK client.
+    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.config.credentials_provider()
     }
 
     /// The Secrets Manager client.

@@ -274,6 +274,25 @@ impl<'e> Reader<'e> {
         })
     }
 
+    /// An address on this machine that stands in for a host which is not a setting; absent unless `stage` is local.
+    pub fn local_url(&self, name: &str, stage: Stage) -> Option<Option<Url>> {
+        let Some(text) = self.optional_text(name) else { return Some(None) };
+        let url = Url::parse(&text).ok().filter(|url| {
+            url.scheme() == "http" && matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+        });
+        match (stage, url) {
+            (Stage::Local, Some(url)) => Some(Some(url)),
+            (Stage::Local, None) => {
+                self.mistake(format!("`{name}` is `{text}`: expected an http:// address on loopback"));
+                None
+            }
+            (Stage::Dev | Stage::Staging | Stage::Production, _) => {
+                self.mistake(format!("`{name}` is set: allowed only when `STAGE` is `local`"));
+                None
+            }
+        }
+    }
+
     /// The path of an endpoint, appended to a base address.
     pub fn path(&self, name: &str, default: Option<&str>) -> Option<String> {
         self.read(name, default, "a path that begins with `/`", |text| {
@@ -401,11 +420,20 @@ impl<'e> Reader<'e> {
     /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second and no daily quota unless
     /// set otherwise.
     pub fn rate(&self, prefix: &str, calls: u32, burst: u32) -> Option<RatePolicy> {
+        self.rate_with_quota(prefix, calls, burst, None)
+    }
+
+    /// The same, with `daily` calls a day unless set otherwise.
+    pub fn rate_with_quota(&self, prefix: &str, calls: u32, burst: u32, daily: Option<u32>) -> Option<RatePolicy> {
         let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), range::RATE_PER_PERIOD);
         let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), range::RATE_PERIOD_SECONDS);
         let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), range::RATE_BURST);
         let wait = self.span(&format!("{prefix}_RATE_MAX_WAIT_MS"), Some(2_000), 0..=60_000);
-        let daily = self.optional_number(&format!("{prefix}_DAILY_QUOTA"), range::DAILY_QUOTA);
+        let quota = format!("{prefix}_DAILY_QUOTA");
+        let daily = match daily {
+            Some(_) => self.number(&quota, daily, range::DAILY_QUOTA).map(Some),
+            None => self.optional_number(&quota, range::DAILY_QUOTA),
+        };
         Some(RatePolicy::new(calls?, period?, burst?, wait?)?.daily(daily?))
     }
 }

@@ -38,6 +38,7 @@ pub mod runtime;
 pub mod secrets;
 pub mod settings;
 pub mod single_flight;
+pub mod sns;
 pub mod start;
 pub mod store;
 pub mod telemetry;

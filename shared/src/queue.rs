@@ -5,15 +5,18 @@
 //! finds nothing to do. This file refuses to know what an item means.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
-use crate::clock::Timestamp;
+use crate::clock::{SharedClock, Timestamp};
 use crate::error::chain;
+use crate::planted::{Rule, broken};
 use crate::provider::Cause;
 use crate::store::{Key, Store, StoreError};
 use crate::telemetry::trace::TraceId;
@@ -76,8 +79,27 @@ pub async fn sweep(
     let step = period.min(LONGEST_DELAY) / limit.max(1);
     let wake_ups = (0_u32..).zip(overdue).map(|(place, key)| WakeUp { key, after: step * place });
     let wake_ups: Vec<WakeUp> = wake_ups.collect();
-    queue.wake(&wake_ups).await.map_err(SweepError::Queue)?;
+    if !broken(Rule::SweepsWake) {
+        queue.wake(&wake_ups).await.map_err(SweepError::Queue)?;
+    }
     Ok(wake_ups.len())
+}
+
+/// Sweeps `list` each minute for as long as the process lives, as `health-cron` does where there is AWS: for local runs.
+pub async fn sweep_here(
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    list: &'static str,
+    limit: u32,
+    clock: SharedClock,
+) {
+    const PERIOD: Duration = Duration::from_secs(60);
+    loop {
+        sleep(PERIOD).await;
+        if let Err(error) = sweep(&*store, &*queue, list, limit, PERIOD, clock.now()).await {
+            tracing::error!(target: "ieum::queue", list, error = chain(&error), "sweep.failed");
+        }
+    }
 }
 
 /// A wake-up as a message's body.
@@ -146,6 +168,49 @@ impl Queue for SqsQueue {
         }
         let why = cause.unwrap_or_else(|| "the queue refused them".to_owned());
         Err(format!("{lost} of {} wake-ups were not taken: {why}", wake_ups.len()).into())
+    }
+}
+
+/// Where wake-ups end that were handed out too often, and the queue they came from.
+///
+/// A dead wake-up is not lost work: its item is still due, and the sweep wakes it. It says that somebody died over it five
+/// times.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    client: aws_sdk_sqs::Client,
+    url: String,
+    queue: SqsQueue,
+}
+
+impl DeadLetters {
+    /// The dead letters at `url`, of `queue`.
+    pub fn new(url: impl Into<String>, queue: SqsQueue) -> Self {
+        Self { client: queue.client.clone(), url: url.into(), queue }
+    }
+
+    /// Puts up to `limit` of them back into their queue, and says how many those were. Each is sent before it is deleted, so
+    /// that one may come twice and none is lost.
+    ///
+    /// # Errors
+    /// When the queue could not be asked; those before are back.
+    pub async fn redrive(&self, limit: usize) -> Result<usize, Cause> {
+        let mut redriven = 0;
+        while redriven < limit {
+            let most = i32::try_from(BATCH.min(limit - redriven))?;
+            let received =
+                self.client.receive_message().queue_url(&self.url).max_number_of_messages(most).send().await?;
+            if received.messages().is_empty() {
+                break;
+            }
+            for message in received.messages() {
+                let body = message.body().unwrap_or_default();
+                self.client.send_message().queue_url(&self.queue.url).message_body(body).send().await?;
+                let receipt = message.receipt_handle().unwrap_or_default();
+                self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await?;
+                redriven += 1;
+            }
+        }
+        Ok(redriven)
     }
 }
 

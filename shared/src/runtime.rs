@@ -48,6 +48,8 @@ pub enum Event {
     Queue(Batch),
     /// It is time for something.
     Scheduled(Scheduled),
+    /// Lines that CloudWatch Logs delivers.
+    Logs(Logs),
     /// What S3 tells of objects, as it tells it.
     Objects(Value),
 }
@@ -56,9 +58,16 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scheduled {
-    /// To wake what is due on a list.
-    Sweep(Sweep),
+    /// To wake what is due on these lists.
+    Sweep(Vec<Sweep>),
+    /// To compare what is known with what providers list.
+    Reconcile(Reconcile),
 }
+
+/// A comparison of the day before.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {}
 
 /// A list whose overdue items are to be woken. Whoever deploys says all of it, so whoever sweeps knows no list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,6 +79,21 @@ pub struct Sweep {
     pub queue: String,
     /// How many items are woken at most: as many as may be worked off until the next sweep.
     pub limit: u32,
+}
+
+/// What a subscription of CloudWatch Logs delivers
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Logs {
+    /// The lines.
+    pub awslogs: PackedLogs,
+}
+
+/// Lines, packed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PackedLogs {
+    /// JSON, gzipped, in base64.
+    pub data: String,
 }
 
 /// An event of no known shape.
@@ -87,6 +111,9 @@ impl Event {
         if value["requestContext"]["http"].is_object() {
             let event = serde_json::from_value(value).map_err(|_| malformed("a request"))?;
             return Ok(Self::Http(Box::new(event)));
+        }
+        if value["awslogs"].is_object() {
+            return serde_json::from_value(value).map(Self::Logs).map_err(|_| malformed("logs"));
         }
         if let Some(records) = value["Records"].as_array()
             && records.iter().all(|record| record["eventSource"] == "aws:sqs")
@@ -111,6 +138,7 @@ impl Event {
             Self::Http(_) => "this function answers no requests".into(),
             Self::Queue(_) => "this function works no queue off".into(),
             Self::Scheduled(_) => "this function goes by no schedule".into(),
+            Self::Logs(_) => "this function reads no logs".into(),
             Self::Objects(_) => "this function is not interested in objects".into(),
         }
     }
@@ -124,7 +152,7 @@ pub enum Answer {
     Http(Box<HttpResponse>),
     /// To the queue: which wake-ups are to come again.
     Queue(BatchAnswer),
-    /// To a schedule: it is done.
+    /// To a schedule, or for logs: it is done.
     Done(()),
 }
 

@@ -38,6 +38,12 @@ pub const DUE: &str = "due";
 /// The attribute that orders a list: when the item is due, in milliseconds since the epoch.
 pub const NOT_BEFORE: &str = "not_before";
 
+/// The attribute that says since when an item waits, in milliseconds since the epoch.
+pub const CREATED_AT: &str = "created_at";
+
+/// Items that are looked at to find those that have waited longest.
+pub const MOST_DUE: usize = 20_000;
+
 /// What an attribute holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -214,13 +220,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Any [`StoreError`].
     async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError>;
 
-    /// The same from the beginning: what is due at `until`.
+    /// The keys of up to `limit` items on `list` that are due at `until`: those first that have waited longest, by
+    /// [`CREATED_AT`] where they have it and else by [`NOT_BEFORE`]. Of more than [`MOST_DUE`] only those are seen that were
+    /// due first.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
-        self.listed(list, Timestamp::default(), until, limit).await
-    }
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError>;
 
     /// Carries out `update` atomically.
     ///

@@ -138,7 +138,7 @@ impl Record {
             Err(error) => {
                 // The place, never the content: nobody knows what it is.
                 let error = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-                tracing::error!(target: "ieum::queue", message = id, error, "wake_up.unreadable");
+                tracing::error!(target: "ieum::queue", message_id = id, error, "wake_up.unreadable");
                 false
             }
         }
@@ -184,7 +184,7 @@ async fn summoned(summons: &Summons, worker: &impl Worker, end: Instant, id: &st
             Ok(()) => tracing::info!(target: "ieum::queue", kind, duration_ms, "wake_up"),
             Err(error) => {
                 let error = chain(&**error);
-                tracing::error!(target: "ieum::queue", message = id, kind, duration_ms, error, "wake_up.failed");
+                tracing::error!(target: "ieum::queue", message_id = id, kind, duration_ms, error, "wake_up.failed");
             }
         }
         outcome.is_ok()

@@ -63,6 +63,10 @@ impl Store for BoundedStore {
         self.bounded(self.inner.listed(list, from, until, limit)).await
     }
 
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.bounded(self.inner.due(list, until, limit)).await
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         self.bounded(self.inner.update(update)).await
     }

@@ -355,6 +355,10 @@ impl Store for Yielding {
         self.inner.listed(list, from, until, limit).await
     }
 
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.inner.due(list, until, limit).await
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         yield_now().await;
         let outcome = self.inner.apply(update);

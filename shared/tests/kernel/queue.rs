@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::routing::post;
 use ieum::clock::SharedClock;
 use ieum::provider::Cause;
-use ieum::queue::{Queue, WakeUp, local, sweep};
+use ieum::queue::{Queue, WakeUp, local, sweep, sweep_here};
 use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, Worker, answer, work_here};
 use ieum::store::{Action, DUE, MemoryStore, NOT_BEFORE, Store, Update};
 use ieum::telemetry::trace::TraceId;
@@ -68,8 +68,8 @@ impl Function for Scene {
     async fn serve(&self, event: Event, deadline_ms: u64) -> Result<Answer, Cause> {
         match event {
             Event::Queue(batch) => Ok(batch.work(self, BOUNDS, &self.clock, deadline_ms).await.into()),
-            Event::Scheduled(Scheduled::Sweep(sweep)) if sweep.list == "email" => Ok(Answer::Done(())),
-            event @ (Event::Http(_) | Event::Scheduled(_)) => Err(event.unexpected()),
+            Event::Scheduled(Scheduled::Sweep(lists)) if lists[0].list == "email" => Ok(Answer::Done(())),
+            event @ (Event::Http(_) | Event::Scheduled(_) | Event::Logs(_)) => Err(event.unexpected()),
         }
     }
 }
@@ -173,17 +173,18 @@ async fn an_event_of_no_known_shape_fails_the_invocation() {
         json!({"requestContext": {"http": {}}}),
         json!({"requestContext": {"elb": {}}, "path": "/"}),
         json!({"sweep": 1}),
-        json!({"sweep": {"list": "email", "queue": "http://localhost/q"}}),
-        json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300, "and": "more"}}),
-        json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300}, "and": "more"}),
-        json!({"dance": {"list": "email", "queue": "http://localhost/q", "limit": 300}}),
+        json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300}}),
+        json!({"sweep": [{"list": "email", "queue": "http://localhost/q"}]}),
+        json!({"sweep": [{"list": "email", "queue": "http://localhost/q", "limit": -1}]}),
+        json!({"sweep": [{"list": "email", "queue": "http://localhost/q", "limit": 300, "and": "more"}]}),
+        json!({"sweep": [{"list": "email", "queue": "http://localhost/q", "limit": 300}], "and": "more"}),
+        json!({"dance": [{"list": "email", "queue": "http://localhost/q", "limit": 300}]}),
         json!({"detail-type": "Scheduled Event", "detail": {}}),
     ] {
         assert!(answer(&*scene, event.clone(), 0).await.is_err(), "{event}");
     }
-    let known = answer(&*scene, json!({"sweep": {"list": "email", "queue": "http://localhost/q", "limit": 300}}), 0)
-        .await
-        .unwrap();
+    let sweep = json!({"sweep": [{"list": "email", "queue": "http://localhost/q", "limit": 300}]});
+    let known = answer(&*scene, sweep, 0).await.unwrap();
     assert_eq!(serde_json::to_value(known).unwrap(), Value::Null);
 }
 
@@ -314,6 +315,23 @@ async fn a_sweep_wakes_what_is_overdue_the_oldest_first_and_no_more_than_the_rat
     );
     *queue.fails.lock().unwrap() = true;
     assert!(sweep(&store, &queue, "email", 3, secs(60), now).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_without_aws_sweeps_itself_each_minute() {
+    let (store, clock) = (Arc::new(MemoryStore::new()), TokioClock::start());
+    let now = ieum::clock::Clock::now(&*clock).as_millis();
+    let due = Update::of("message#a").then([Action::Set(DUE, "email".into()), Action::Set(NOT_BEFORE, now.into())]);
+    store.update(&due).await.unwrap();
+    let (queue, mut wake_ups) = Recorded::new();
+    *queue.fails.lock().unwrap() = true;
+    let sweeping = tokio::spawn(sweep_here(store, Arc::new(queue.clone()), "email", 3, clock));
+    sleep(secs(61)).await;
+    assert_eq!(wake_ups(), []);
+    *queue.fails.lock().unwrap() = false;
+    sleep(secs(120)).await;
+    assert_eq!(wake_ups(), vec![("message#a".to_owned(), secs(0)); 2], "one that failed does not end it");
+    sweeping.abort();
 }
 
 /// A queue that only remembers.

@@ -295,6 +295,11 @@ impl Store for FaultyStore {
         self.inner.listed(list, from, until, limit).await
     }
 
+    async fn due(&self, list: &str, until: ieum::clock::Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.fault("due", list).await?;
+        self.inner.due(list, until, limit).await
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         self.fault("update", &update.key).await?;
         self.inner.update(update).await

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
-use ieum::blobs::{Blob, BlobError, Blobs, MemoryBlobs};
+use ieum::blobs::Blobs;
 use ieum::clock::SharedClock;
 use ieum::delivery::inbox::{self, Status, Webhook};
 use ieum::delivery::outbox::{self, Change, Effect, Outbox};
@@ -28,9 +27,8 @@ use ieum::webhook::{BodyHmac, Hint, LiveSecrets, Received, Verifier};
 use ring::hmac;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use url::Url;
 
-use crate::delivery::{Steps, Wakes, killed_after};
+use crate::delivery::{Shelf, Steps, Wakes, killed_after};
 use crate::support::{ms, secs};
 
 const LIST: &str = "test-webhooks";
@@ -61,29 +59,6 @@ impl Publisher for Bus {
         }
         sleep(ms(1)).await;
         if lost { Err("ordered".into()) } else { Ok(()) }
-    }
-}
-
-/// Blobs in memory, with an await point before and after everything.
-#[derive(Debug, Default)]
-struct Shelf(MemoryBlobs);
-
-#[async_trait]
-impl Blobs for Shelf {
-    async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), BlobError> {
-        sleep(ms(1)).await;
-        self.0.put(key, content_type, bytes).await?;
-        sleep(ms(1)).await;
-        Ok(())
-    }
-
-    async fn get(&self, key: &str, limit: usize) -> Result<Option<Blob>, BlobError> {
-        sleep(ms(1)).await;
-        self.0.get(key, limit).await
-    }
-
-    async fn upload_url(&self, key: &str, kind: &str, bytes: usize, span: Duration) -> Result<Url, BlobError> {
-        self.0.upload_url(key, kind, bytes, span).await
     }
 }
 
@@ -136,7 +111,7 @@ impl World {
         let mut random = Rng::with_seed(seed);
         let mut fork = || Mutex::new(random.fork());
         Self {
-            store: Arc::new(Steps { inner: MemoryStore::new(), random: fork(), lossy }),
+            store: Arc::new(Steps { inner: MemoryStore::new(), random: fork(), lossy, way: ms(1) }),
             queue: Arc::new(Wakes { waiting: Mutex::default(), random: fork(), unreliable }),
             bus: Arc::new(Bus { taken: Mutex::default(), random: fork(), lossy }),
             shelf: Arc::default(),
@@ -255,21 +230,33 @@ async fn a_webhook_is_written_down_processed_once_and_told_once() {
     world.check("calm");
 }
 
+/// A webhook about `a`: signed, not signed, or signed and too large for the table.
+async fn sent(world: &World, kind: &str) -> Result<Receipt, ApiError> {
+    match kind {
+        "signed" => world.signed(Some("d"), &about("a")).await,
+        "a hint" => world.hinted(None, &about("a")).await,
+        _ => {
+            let large = json!({"thing": "a", "padding": "x".repeat(100 * 1024)}).to_string();
+            world.signed(Some("d"), large.as_bytes()).await
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_is_killed_while_receiving_loses_nothing_that_was_promised() {
-    for polls in 0..30 {
-        let world = World::new(1, 0, 0);
+    for (kind, polls) in ["signed", "a hint", "large"].iter().flat_map(|kind| (0..30).map(move |polls| (kind, polls))) {
+        let (world, place) = (World::new(1, 0, 0), format!("{kind}, killed at {polls}"));
         world.moves("a", 1);
-        let answered = killed_after(polls, world.signed(Some("d"), &about("a"))).await.is_some();
+        let answered = killed_after(polls, sent(&world, kind)).await.is_some();
         world.go_on(secs(180)).await;
-        if answered || world.webhook("d").is_some() {
-            assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "killed at {polls}");
+        if answered || !world.all().is_empty() {
+            assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "{place}");
         }
         // A sender that heard nothing comes again.
-        world.signed(Some("d"), &about("a")).await.unwrap();
+        sent(&world, kind).await.unwrap();
         world.go_on(secs(180)).await;
-        assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "killed at {polls}, sent again");
-        world.check(&format!("killed at {polls}"));
+        assert_eq!((world.rank("a"), world.published("a/1")), (Some(1), 1), "{place}, sent again");
+        world.check(&place);
     }
 }
 

@@ -278,6 +278,10 @@ impl Store for Link {
         self.world.store.listed(list, from, until, limit).await
     }
 
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.world.store.due(list, until, limit).await
+    }
+
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         let wanted = update.clone();
         let claim = update.actions.iter().find_map(|action| match action {
