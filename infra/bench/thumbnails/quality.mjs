@@ -1,6 +1,9 @@
 // How far a thumbnail is from what it should be: the whole picture decoded, Lanczos3 in floating point, cut as sharp cuts.
 import sharp from "sharp";
 
+// Files are written over: what was once read must not be remembered.
+sharp.cache(false);
+
 // Premultiplied, so that what cannot be seen does not count.
 const pixels = async (input) => {
   const image = sharp(input, { autoOrient: true, limitInputPixels: false }).toColourspace("srgb");
