@@ -87,11 +87,6 @@ impl Aws {
         EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
     }
 
-    /// Who this process is to AWS, for a request that is signed without an SDK client.
-    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
-        self.config.credentials_provider()
-    }
-
     /// The Secrets Manager client.
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)

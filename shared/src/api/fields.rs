@@ -130,21 +130,8 @@ impl Fields {
     }
 
     /// The member `name` as it stands; `None`, with nothing noted, when it is left out or null.
-    pub fn value(&mut self, name: &str) -> Option<Value> {}
-
-    /// Reads an object that stands at `path`: what is wrong in it, or left over, is noted here under that path.
-    pub fn within<T>(
-        &mut self,
-        path: &str,
-        members: Map<String, Value>,
-        read: impl FnOnce(&mut Self) -> Option<T>,
-    ) -> Option<T> {
-        let mut inner = Self::new(members);
-        let value = read(&mut inner);
-        inner.note_left_over();
-        let whole = inner.issues.is_empty();
-        self.issues.extend(inner.issues.into_iter().map(|issue| issue.within(path)));
-        value.filter(|_| whole)
+    pub fn value(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
     }
 
     /// Reads an object that stands at `path`: what is wrong in it, or left over, is noted here under that path.
