@@ -373,9 +373,17 @@ async fn no_card_number_is_kept_or_logged() {
     }
 }
 
+/// What happens at night; who fails says why.
+async fn reconcile(door: &Door) {
+    let outcome = door.invoke(event("reconcile")).await;
+    let log = door.log.text();
+    let why: Vec<&str> = log.lines().filter(|line| line.contains("reconciliation.")).collect();
+    assert!(outcome.is_ok(), "{why:#?}");
+}
+
 #[tokio::test]
 async fn each_night_finds_what_nobody_told() {
-    let door = Door::open().await;
+    let door = Door::with(&[("PAYMENT_ATTEMPTS", "4"), ("LOG_LEVEL", "info")]).await;
     let paid = |number: u32| json!({"imp_uid": format!("imp_{number:03}"), "status": "paid", "paid_at": 1_795_233_000 + number});
     for number in 0..150 {
         door.payment("iamport", paid(number)).await;
@@ -400,7 +408,7 @@ async fn each_night_finds_what_nobody_told() {
     door.payment("kakaopay", json!({"tid": tid, "status": "SUCCESS_PAYMENT", "approved_at": "2026-11-21T13:00:00"}))
         .await;
     door.clock.advance(Duration::from_secs(24 * 60 * 60));
-    door.invoke(event("reconcile")).await.unwrap();
+    reconcile(&door).await;
     let report = |provider: &str| -> Value {
         let item = door.items(&format!("reconciliation#{provider}#2026-11-21")).pop().unwrap();
         serde_json::from_str(item.text("report").unwrap()).unwrap()
@@ -425,7 +433,7 @@ async fn each_night_finds_what_nobody_told() {
     let canceled =
         json!({"id": "pay-0", "status": "PARTIAL_CANCELLED", "amount": {"total": 15_000, "cancelled": 5_000}});
     door.payment("portone", canceled).await;
-    door.invoke(event("reconcile")).await.unwrap();
+    reconcile(&door).await;
     assert_eq!(report("portone")["repaired"], 1, "what went back since is found as well");
     assert_eq!(door.told("portone/pay-0")[2..], ["payment.partially_canceled"]);
     assert_eq!(report("iamport")["repaired"], 0, "the second time there is nothing to repair");
