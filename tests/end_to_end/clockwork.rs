@@ -50,3 +50,35 @@ pub(crate) async fn the_schedule_sweeps_each_minute(stage: &mut Stage) {
     })
     .await;
 }
+
+/// Of the e-mail worker's queue, because it is the first of its kind; the others are made by the same pattern.
+pub(crate) async fn of_a_batch_only_the_poison_ends_as_a_dead_letter(stage: &mut Stage) {
+    let client = stage.client.clone();
+    let [queue, dead] = ["EmailQueue", "EmailDeadLetters"].map(|id| stage.system.reference(id).unwrap().to_owned());
+    let visible_after = async |seconds: &str| {
+        let attributes = json!({"QueueUrl": queue, "Attributes": {"VisibilityTimeout": seconds}});
+        client.aws("sqs", "AmazonSQS.SetQueueAttributes", attributes).await;
+    };
+    let held = async |queue: &str| {
+        let wanted = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
+        let answer = client.aws("sqs", "AmazonSQS.GetQueueAttributes", wanted).await;
+        let count = |name: &str| answer["Attributes"][name].as_str().unwrap().parse::<u32>().unwrap();
+        count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible")
+    };
+    assert_eq!(held(&dead).await, 0);
+    // Five receipts would take half an hour.
+    visible_after("1").await;
+    let wake_up =
+        |id: &str| json!({"key": format!("message#{id}"), "traceparent": format!("00-{:032x}-00f067aa0ba902b7-01", 7)});
+    let bodies = [wake_up("nobody-1").to_string(), "poison".to_owned(), wake_up("nobody-2").to_string()];
+    let entries: Vec<Value> =
+        bodies.iter().enumerate().map(|(id, body)| json!({"Id": id.to_string(), "MessageBody": body})).collect();
+    client.aws("sqs", "AmazonSQS.SendMessageBatch", json!({"QueueUrl": queue, "Entries": entries})).await;
+    within(Duration::from_secs(90), "the poison is put aside", async || {
+        (held(&dead).await == 1 && held(&queue).await == 0).then_some(())
+    })
+    .await;
+    visible_after("360").await;
+    let answer = client.aws("sqs", "AmazonSQS.ReceiveMessage", json!({"QueueUrl": dead})).await;
+    assert_eq!(answer["Messages"][0]["Body"], "poison");
+}

@@ -260,9 +260,10 @@ pub(crate) async fn mail_waits_while_nobody_takes_it_and_leaves_no_faster_than_i
     }
     let times = client.call_times("smtp").await;
     assert_eq!(times.len(), MAILS, "each of them once");
+    // The burst, the rate, and as much again for what clocks differ by.
     for (place, time) in times.iter().enumerate() {
         let within_a_second = times[place..].iter().take_while(|other| **other < time + 1_000).count();
-        assert!(within_a_second <= 2 * SMTP_RATE, "{within_a_second} mails in a second");
+        assert!(within_a_second <= 3 * SMTP_RATE, "{within_a_second} mails in a second");
     }
     let took = (times[MAILS - 1] - times[0]) / 1_000;
     println!("  {MAILS} mails drained in {took} s");

@@ -116,13 +116,13 @@ pub fn message(common: &Common, content: Content, mut fields: Fields, most: usiz
 /// Reads what all mails of a request have in common.
 pub fn common(fields: &mut Fields) -> Option<Common> {
     let content = content(fields);
-    let kind = match fields.take("kind") {
+    let kind = match fields.value("kind") {
         None => Some(Kind::default()),
         Some(value) => serde_json::from_value(value).ok().or_else(|| fields.note("kind", BAD_FORMAT)),
     };
     let language = language(fields).map(|language| language.unwrap_or(Tongue(Language::Korean)));
     let variables = variables(fields);
-    let reply_to = match fields.take("reply_to") {
+    let reply_to = match fields.value("reply_to") {
         None => Some(None),
         Some(value) => mailbox(fields, "reply_to", value).map(Some),
     };
@@ -159,7 +159,7 @@ pub fn recipients(fields: &mut Fields, kind: Kind, most: usize) -> Option<Recipi
 
 /// Reads `language`: `Some(None)` when it is left out.
 pub fn language(fields: &mut Fields) -> Option<Option<Tongue>> {
-    match fields.take("language") {
+    match fields.value("language") {
         None => Some(None),
         Some(value) => {
             let tongue = value.as_str().and_then(Tongue::parse);
@@ -170,7 +170,7 @@ pub fn language(fields: &mut Fields) -> Option<Option<Tongue>> {
 
 /// Reads `variables`, whose values are judged with the template that uses them.
 pub fn variables(fields: &mut Fields) -> Option<Variables> {
-    match fields.take("variables") {
+    match fields.value("variables") {
         None => Some(Variables::new()),
         Some(Value::Object(members)) => Some(members.into_iter().collect()),
         Some(_) => fields.note("variables", BAD_FORMAT),
@@ -196,7 +196,7 @@ pub fn words_of(name: &str, fields: &mut Fields) -> Option<Content> {
 
 /// A part: text of several lines.
 fn words(fields: &mut Fields, name: &'static str) -> Option<String> {
-    match fields.take(name) {
+    match fields.value(name) {
         None => fields.note(name, MISSING),
         Some(Value::String(text)) if text.trim().is_empty() => fields.note(name, MISSING),
         Some(Value::String(text)) if text.chars().count() > MAX_WORDS => fields.note(name, TOO_LONG),
@@ -207,7 +207,7 @@ fn words(fields: &mut Fields, name: &'static str) -> Option<String> {
 
 /// One recipient, or a list of them.
 fn mailboxes(fields: &mut Fields, name: &'static str, required: bool) -> Option<Vec<Mailbox>> {
-    let values = match fields.take(name) {
+    let values = match fields.value(name) {
         None if required => return fields.note(name, MISSING),
         None => return Some(Vec::new()),
         Some(Value::Array(values)) if values.is_empty() && required => return fields.note(name, MISSING),
@@ -232,7 +232,7 @@ fn mailbox(fields: &mut Fields, path: &str, value: Value) -> Option<Mailbox> {
             Err(issue) => fields.note(path, issue),
         },
         Value::Object(members) => fields.within(path, members, |fields| {
-            let address = match fields.take("address") {
+            let address = match fields.value("address") {
                 Some(Value::String(text)) => match Address::parse(&text) {
                     Ok(address) => Some(address),
                     Err(issue) => fields.note("address", issue),
@@ -240,7 +240,7 @@ fn mailbox(fields: &mut Fields, path: &str, value: Value) -> Option<Mailbox> {
                 Some(_) => fields.note("address", BAD_FORMAT),
                 None => fields.note("address", MISSING),
             };
-            let name = match fields.take("name") {
+            let name = match fields.value("name") {
                 None => Some(None),
                 Some(Value::String(text)) => match Mailbox::name(&text) {
                     Ok(name) => Some(Some(name)),
@@ -255,7 +255,7 @@ fn mailbox(fields: &mut Fields, path: &str, value: Value) -> Option<Mailbox> {
 }
 
 fn enclosures(fields: &mut Fields) -> Option<Vec<Enclosure>> {
-    let values = match fields.take("attachments") {
+    let values = match fields.value("attachments") {
         None => return Some(Vec::new()),
         Some(Value::Array(values)) if values.len() > MAX_ATTACHMENTS => return fields.note("attachments", TOO_LONG),
         Some(Value::Array(values)) => values,
@@ -284,12 +284,12 @@ fn enclosures(fields: &mut Fields) -> Option<Vec<Enclosure>> {
 
 /// `{"name", "content"}` with base64, or `{"name", "upload"}` with the id of an upload.
 fn enclosure(fields: &mut Fields) -> Option<Enclosure> {
-    let name = match fields.take("name") {
+    let name = match fields.value("name") {
         Some(Value::String(text)) => attachment::name(&text).or_else(|issue| fields.note("name", issue).ok_or(())).ok(),
         Some(_) => fields.note("name", BAD_FORMAT),
         None => fields.note("name", MISSING),
     };
-    let handed = match (fields.take("content"), fields.take("upload")) {
+    let handed = match (fields.value("content"), fields.value("upload")) {
         (Some(Value::String(content)), None) => match STANDARD.decode(content) {
             Ok(content) if content.is_empty() => fields.note("content", MISSING),
             Ok(content) => Some(Handed::Inline(content)),
@@ -307,7 +307,7 @@ fn enclosure(fields: &mut Fields) -> Option<Enclosure> {
 
 /// The members of each mail of a batch.
 pub fn messages(fields: &mut Fields) -> Option<Vec<Map<String, Value>>> {
-    match fields.take("messages") {
+    match fields.value("messages") {
         None => fields.note("messages", MISSING),
         Some(Value::Array(values)) if values.is_empty() => fields.note("messages", MISSING),
         Some(Value::Array(values)) if values.len() > MAX_BATCH => fields.note("messages", TOO_LONG),

@@ -209,7 +209,7 @@ mod tests {
         assert!(Config::from_env(&local("mock")).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
         let production = production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b");
-        let production = production.with("PAYMENT_DEAD_LETTER_QUEUE_URL", "d");
+        let production = production.with("PAYMENT_DEAD_LETTER_QUEUE_URL", "d").with("BUCKET_NAME", "b");
         let mistakes = mistakes(&production);
         assert!(
             mistakes.len() == 1 && mistakes[0].contains("`PAYMENT_PROVIDERS` names `mock`: refused"),
@@ -226,7 +226,11 @@ mod tests {
 
     #[test]
     fn a_deployed_function_has_a_queue_and_a_bus_and_addresses_are_addresses() {
-        let env = local("toss").with("TABLE_NAME", "t").with("TOSS_SECRET", "s").with("TOSS_SOURCE_IPS", "10.0.0.1,x");
+        let env = local("toss")
+            .with("TABLE_NAME", "t")
+            .with("BUCKET_NAME", "b")
+            .with("TOSS_SECRET", "s")
+            .with("TOSS_SOURCE_IPS", "10.0.0.1,x");
         let mistakes = mistakes(&env);
         assert_eq!(mistakes.len(), 4, "{mistakes:?}");
         let env = local("toss").with("TOSS_SECRET", "s").with("TOSS_SOURCE_IPS", "13.124.18.147, 3.36.173.151");

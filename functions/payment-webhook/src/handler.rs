@@ -18,7 +18,7 @@ use ieum::error::{
 use ieum::events::{MemoryBus, Publisher};
 use ieum::limiter::{Limiter, Standing as LimitStanding};
 use ieum::provider::Cause;
-use ieum::queue::{self, DeadLetters, Queue};
+use ieum::queue::{self, DeadLetters, Queue, sweep_here};
 use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
@@ -41,8 +41,8 @@ const WEBHOOKS: &str = "payment-webhooks";
 /// The list of items with events to be published, as `template.yaml` has it.
 const EVENTS: &str = "payment-events";
 
-/// The time between two sweeps, as `template.yaml` has it.
-const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Items that a local run's own sweep wakes in a minute, as `template.yaml` has it.
+const SWEPT: u32 = 600;
 
 /// What is kept back of the worker's time, to write a report down.
 const TO_REPORT: Duration = Duration::from_secs(10);
@@ -141,7 +141,6 @@ pub struct Handler {
     gatekeepers: Vec<Gatekeeper>,
     store: Arc<dyn Store>,
     clock: SharedClock,
-    queue: Arc<dyn Queue>,
     bounds: Bounds,
     dead_letters: Option<DeadLetters>,
 }
@@ -151,12 +150,6 @@ impl Function for Handler {
         match event {
             Event::Http(event) => Ok(self.answer(*event, deadline_ms).await.into()),
             Event::Queue(batch) => Ok(batch.work(&*self.desk, self.bounds, &self.clock, deadline_ms).await.into()),
-            Event::Scheduled(Scheduled::Sweep(sweep)) => {
-                let (now, period) = (self.clock.now(), SWEEP_PERIOD);
-                let woken = queue::sweep(&*self.store, &*self.queue, &sweep.list, sweep.limit, period, now).await?;
-                tracing::info!(target: "ieum::payment", list = sweep.list, woken, "sweep");
-                Ok(Answer::Done(()))
-            }
             Event::Scheduled(Scheduled::Reconcile(_)) => {
                 let yesterday = Day::of(self.clock.now()).and_then(Day::before).ok_or("there is no yesterday")?;
                 let deadline = Instant::now() + self.bounds.limit.saturating_sub(TO_REPORT);
@@ -165,6 +158,7 @@ impl Function for Handler {
                     failed => Err(format!("{failed} providers could not be reconciled").into()),
                 }
             }
+            Event::Scheduled(Scheduled::Sweep(_)) | Event::Logs(_) => Err(event.unexpected()),
         }
     }
 }
@@ -185,7 +179,13 @@ impl Handler {
             }
             _ => {
                 let (queue, wake_ups) = queue::local();
-                let handler = Self::over(&kernel, config, Arc::new(queue), Arc::new(MemoryBus::default())).await?;
+                let queue: Arc<dyn Queue> = Arc::new(queue);
+                let handler = Self::over(&kernel, config, Arc::clone(&queue), Arc::new(MemoryBus::default())).await?;
+                for list in [WEBHOOKS, EVENTS] {
+                    let (store, queue, clock) =
+                        (Arc::clone(&handler.store), Arc::clone(&queue), Arc::clone(&handler.clock));
+                    tokio::spawn(sweep_here(store, queue, list, SWEPT, clock));
+                }
                 tokio::spawn(work_here(wake_ups, Arc::clone(&handler.desk), handler.bounds));
                 Ok(handler)
             }
@@ -233,7 +233,6 @@ impl Handler {
             gatekeepers,
             store,
             clock,
-            queue,
             bounds: Bounds { at_once: config.at_once, limit: config.worker_limit },
             dead_letters: None,
         })

@@ -87,7 +87,7 @@ async fn handle(action: Action, call: Call) -> Result<Reply, ApiError> {
         Action::Form => {
             let mut body = call.body()?;
             let note = body.text_or_blank("note", 5);
-            let extra = body.take("extra").is_some();
+            let extra = body.value("extra").is_some();
             body.ignore_rest();
             Reply::json(200, &json!({"note": body.finish(note)?, "extra": extra}))
         }

@@ -129,10 +129,8 @@ impl Shop {
 
     fn change(&mut self, name: &str, changes: Payment) {
         let begun = self.manner.begun;
-        let payment = self.payments.entry(name.to_owned()).or_insert_with(|| match begun(name) {
-            Value::Object(payment) => payment,
-            _ => Payment::new(),
-        });
+        let payment = self.payments.entry(name.to_owned());
+        let payment = payment.or_insert_with(|| begun(name).as_object().cloned().unwrap_or_default());
         let before = payment.clone();
         payment.extend(changes);
         if *payment != before {

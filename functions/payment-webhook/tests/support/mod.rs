@@ -16,7 +16,7 @@ use ieum::delivery::inbox::Webhook;
 use ieum::events::{CloudEvent, Publisher};
 use ieum::http::HttpClient;
 use ieum::provider::Cause;
-use ieum::queue::{Queue, WakeUp};
+use ieum::queue::{Queue, WakeUp, sweep};
 use ieum::runtime::{Answer, answer};
 use ieum::start::{Kernel, StartError};
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
@@ -49,6 +49,11 @@ impl Store for Steps {
     async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         yield_now().await;
         self.0.listed(list, from, until, limit).await
+    }
+
+    async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        yield_now().await;
+        self.0.due(list, until, limit).await
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
@@ -241,12 +246,13 @@ impl Door {
         }
     }
 
-    /// Lets time pass, minute by minute, with the sweeps of each.
+    /// Lets time pass, minute by minute, with the sweeps of `health-cron` in each.
     pub async fn go_on(&self, minutes: u32) {
         for _ in 0..minutes {
             self.clock.advance(Duration::from_secs(60));
-            for sweep in ["sweep", "sweep-events"] {
-                self.invoke(event(sweep)).await.expect("a sweep");
+            for list in ["payment-webhooks", "payment-events"] {
+                let (minute, now) = (Duration::from_secs(60), self.clock.now());
+                sweep(&*self.store, &*self.queue, list, 600, minute, now).await.expect("a sweep");
             }
             self.clock.advance(Duration::from_secs(60));
             self.work().await;
