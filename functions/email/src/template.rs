@@ -422,7 +422,7 @@ fn environment() -> Environment<'static> {
         },
     );
     environment.set_formatter(|out, state, value| match value.as_str() {
-        Some(text) if state.auto_escape() == AutoEscape::Html && !value.is_safe() => Ok(escape(out, text)?),
+        Some(text) if matches!(state.auto_escape(), AutoEscape::Html) && !value.is_safe() => Ok(escape(out, text)?),
         Some(_) | None => escape_formatter(out, state, value),
     });
     environment.set_fuel(Some(FUEL));

@@ -285,7 +285,7 @@ impl Function for Handler {
         match event {
             Event::Queue(batch) => Ok(batch.read(self, BOUNDS, &self.clock, deadline_ms).await.into()),
             Event::Objects(notification) => Ok(Answer::Done(self.notified(&notification).await?)),
-            other => Err(other.unexpected()),
+            other @ (Event::Http(_) | Event::Scheduled(_) | Event::Logs(_)) => Err(other.unexpected()),
         }
     }
 }

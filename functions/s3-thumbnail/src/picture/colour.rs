@@ -222,8 +222,7 @@ const OVERPRINTS: [[f32; 3]; 16] = [
 const GAINS: [f32; 4] = [0.044, 0.019, 0.0, -0.014];
 
 /// From XYZ relative to paper (1) and full ink (0), D50, to linear sRGB; Bradford adaptation.
-const TO_SRGB: [[f32; 3]; 3] =
-    [[3.021727, -1.616867, -0.404860], [-0.943748, 1.916141, 0.027607], [0.069371, -0.228991, 1.159620]];
+const TO_SRGB: [[f32; 3]; 3] = [[3.0217, -1.6169, -0.4049], [-0.9437, 1.9161, 0.0276], [0.0694, -0.229, 1.1596]];
 
 impl Press {
     fn new() -> Self {

@@ -223,7 +223,7 @@ impl Pixels {
                 };
                 Self::Light(pixels.iter().map(light).collect())
             }
-            _ => self,
+            Self::Light(_) | Self::Ink(_) | Self::Alpha(_) => self,
         }
     }
 }
