@@ -47,6 +47,11 @@ fn functions() -> Vec<Function> {
             variables: asked(|reader| drop(verify::Config::read(reader))),
         },
         Function {
+            name: "s3-thumbnail",
+            routes: Vec::new(),
+            variables: asked(|reader| drop(s3_thumbnail::Config::read(reader))),
+        },
+        Function {
             name: "address",
             routes: routes(&address::handler::ROUTES),
             variables: asked(|reader| drop(address::Config::read(reader))),
@@ -305,6 +310,38 @@ fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
     }
 }
 
+/// The queues in which buckets announce their objects, as the buckets describe them.
+fn announced(template: &Yaml) -> Vec<Yaml> {
+    let resources = template["Resources"].as_mapping().expect("resources").values();
+    let buckets = resources.filter(|resource| resource["Type"] == "AWS::S3::Bucket");
+    let queues = |bucket: &Yaml| bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"].clone();
+    buckets.flat_map(|bucket| queues(bucket).as_sequence().cloned().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_thumbnail_can_have_no_thumbnails() {
+    let template = template();
+    let variables = &in_template(&template, "s3-thumbnail")["Properties"]["Environment"]["Variables"];
+    let prefix = |name: &str| variables[name].as_str().expect("a prefix").to_owned();
+    let (source, target) = (prefix("THUMBNAIL_SOURCE_PREFIX"), prefix("THUMBNAIL_TARGET_PREFIX"));
+    assert!(!source.starts_with(&target) && !target.starts_with(&source));
+    let of_pictures = |queue: &Yaml| arn_of(&queue["Queue"]).as_deref() == Some("ThumbnailQueue");
+    let announced: Vec<Yaml> = announced(&template).into_iter().filter(of_pictures).collect();
+    assert_eq!(announced.len(), 1, "one bucket announces its pictures");
+    let rules = announced[0]["Filter"]["S3Key"]["Rules"].as_sequence().expect("rules");
+    assert_eq!((rules.len(), &rules[0]["Name"], &rules[0]["Value"]), (1, &"prefix".into(), &source.into()));
+    // What is written lies where nothing is announced.
+    let written =
+        serde_yaml_ng::to_string(&in_template(&template, "s3-thumbnail")["Properties"]["Policies"]).expect("YAML");
+    let put = written
+        .split("Action: s3:PutObject")
+        .nth(1)
+        .and_then(|rest| rest.split("Effect").next())
+        .expect("a permission");
+    assert!(put.contains(&format!("/{target}*")), "{put}");
+    assert_eq!(written.matches("s3:PutObject").count(), 1);
+}
+
 #[test]
 fn every_queue_is_swept_each_minute_by_somebody_who_may_send_to_it() {
     let template = template();
@@ -314,7 +351,10 @@ fn every_queue_is_swept_each_minute_by_somebody_who_may_send_to_it() {
         let events = function["Properties"]["Events"].as_mapping().expect("events").values();
         sources.extend(events.filter(|event| event["Type"] == "SQS").map(|event| event["Properties"]["Queue"].clone()));
     }
-    let consumed: BTreeSet<String> = sources.iter().filter_map(arn_of).collect();
+    // What S3 has announced is on no list.
+    let announced: Vec<String> = announced(&template).iter().filter_map(|queue| arn_of(&queue["Queue"])).collect();
+    let consumed: BTreeSet<String> =
+        sources.iter().filter_map(arn_of).filter(|queue| !announced.contains(queue)).collect();
     let cron = in_template(&template, "health-cron")["Properties"].clone();
     let schedule = &cron["Events"]["Sweep"]["Properties"];
     assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");

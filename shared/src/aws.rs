@@ -53,18 +53,28 @@ impl Aws {
         DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
     }
 
-    /// The blobs in `bucket`. What is sent is signed with its digest; checksums beyond that only where S3 insists.
+    /// The blobs in `bucket`.
     pub fn blobs(&self, bucket: &str) -> S3Blobs {
+        S3Blobs::new(self.s3(), bucket)
+    }
+
+    /// The S3 client. What is sent is signed with its digest; checksums beyond that only where S3 insists.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&*self.config)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
-        S3Blobs::new(aws_sdk_s3::Client::from_conf(config), bucket)
+        aws_sdk_s3::Client::from_conf(config)
     }
 
     /// The queue at `url`.
     pub fn queue(&self, url: &str) -> SqsQueue {
-        SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), url)
+        SqsQueue::new(self.sqs(), url)
+    }
+
+    /// The SQS client, for messages that are no wake-ups.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
     }
 
     /// Who this process is to AWS, for a request that is signed without an SDK client.

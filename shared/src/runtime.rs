@@ -21,7 +21,7 @@ use crate::provider::Cause;
 
 mod batch;
 
-pub use batch::{Batch, BatchAnswer, Bounds, Worker, work_here};
+pub use batch::{Batch, BatchAnswer, Bounds, Reader, Worker, work_here};
 
 /// A function that answers API Gateway.
 pub trait HttpFunction: Send + Sync + 'static {
@@ -44,12 +44,14 @@ pub trait Function: Send + Sync + 'static {
 pub enum Event {
     /// A request from API Gateway.
     Http(Box<HttpEvent>),
-    /// Wake-ups from a queue.
+    /// Messages from a queue: wake-ups, or what another service has to say.
     Queue(Batch),
     /// It is time for something.
     Scheduled(Scheduled),
     /// Lines that CloudWatch Logs delivers.
     Logs(Logs),
+    /// What S3 tells of objects, as it tells it.
+    Objects(Value),
 }
 
 /// What a schedule of `template.yaml` sends: one member, named after what it is time for.
@@ -118,6 +120,11 @@ impl Event {
         {
             return serde_json::from_value(value).map(Self::Queue).map_err(|_| malformed("a queue's"));
         }
+        if let Some(records) = value["Records"].as_array()
+            && records.iter().all(|record| record["eventSource"] == "aws:s3")
+        {
+            return Ok(Self::Objects(value));
+        }
         if let Ok(scheduled) = serde_json::from_value(value.clone()) {
             return Ok(Self::Scheduled(scheduled));
         }
@@ -132,6 +139,7 @@ impl Event {
             Self::Queue(_) => "this function works no queue off".into(),
             Self::Scheduled(_) => "this function goes by no schedule".into(),
             Self::Logs(_) => "this function reads no logs".into(),
+            Self::Objects(_) => "this function is not interested in objects".into(),
         }
     }
 }

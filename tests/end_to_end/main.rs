@@ -19,6 +19,7 @@ mod operators;
 mod payment;
 mod sms;
 mod store;
+mod thumbnails;
 mod verify;
 mod widget;
 
@@ -110,6 +111,10 @@ const CHECKS: &[Check] = &checks![
     front_door::browsers_of_allowed_origins_are_let_in,
     front_door::paths_arrive_as_they_were_sent,
     front_door::unknown_routes_and_methods_are_refused_in_the_error_format,
+    thumbnails::a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later,
+    thumbnails::s3_may_call_directly_and_twice,
+    thumbnails::a_broken_picture_is_a_dead_letter_with_its_cause,
+    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
     operators::health_follows_an_outage_without_a_provider_call,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,

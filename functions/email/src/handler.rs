@@ -131,7 +131,7 @@ impl Function for Handler {
         match event {
             Event::Http(event) => Ok(self.answer(*event, deadline_ms).await.into()),
             Event::Queue(batch) => Ok(batch.work(&*self.delivery, BOUNDS, &self.clock, deadline_ms).await.into()),
-            event @ (Event::Scheduled(_) | Event::Logs(_)) => Err(event.unexpected()),
+            event @ (Event::Scheduled(_) | Event::Logs(_) | Event::Objects(_)) => Err(event.unexpected()),
         }
     }
 }

@@ -30,9 +30,11 @@ impl Function for Handler {
     async fn serve(&self, event: Event, _: u64) -> Result<Answer, Cause> {
         match event {
             Event::Scheduled(Scheduled::Sweep(lists)) => TraceId::random().during(self.sweep(&lists)).await,
-            Event::Http(_) | Event::Queue(_) | Event::Logs(_) | Event::Scheduled(Scheduled::Reconcile(_)) => {
-                Err(event.unexpected())
-            }
+            Event::Http(_)
+            | Event::Queue(_)
+            | Event::Logs(_)
+            | Event::Objects(_)
+            | Event::Scheduled(Scheduled::Reconcile(_)) => Err(event.unexpected()),
         }
     }
 }

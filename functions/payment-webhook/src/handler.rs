@@ -158,7 +158,7 @@ impl Function for Handler {
                     failed => Err(format!("{failed} providers could not be reconciled").into()),
                 }
             }
-            Event::Scheduled(Scheduled::Sweep(_)) | Event::Logs(_) => Err(event.unexpected()),
+            Event::Scheduled(Scheduled::Sweep(_)) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Function for Handler {
                 self.hear("sns", events::sns(&logs.awslogs.data)?).await?;
                 Ok(Answer::Done(()))
             }
-            event @ Event::Scheduled(_) => Err(event.unexpected()),
+            event @ (Event::Scheduled(_) | Event::Objects(_)) => Err(event.unexpected()),
         }
     }
 }

@@ -36,6 +36,15 @@ pub trait Worker: Send + Sync {
     fn work(&self, key: &str, deadline: Instant) -> impl Future<Output = Result<(), Cause>> + Send;
 }
 
+/// Whoever reads messages of other services off a queue.
+pub trait Reader: Send + Sync {
+    /// Does what is to be done about the message `body`.
+    ///
+    /// # Errors
+    /// It was not done, and the message must come again.
+    fn read(&self, body: &str) -> impl Future<Output = Result<(), Cause>> + Send;
+}
+
 /// How much is done at a time, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -82,15 +91,41 @@ impl Batch {
         clock: &SharedClock,
         deadline_ms: u64,
     ) -> BatchAnswer {
+        let end = bounds.end(clock, deadline_ms);
+        let outcomes = self.records.into_iter().map(|record| async move { (record.work(worker, end).await, record) });
+        BatchAnswer::of(outcomes, bounds.at_once).await
+    }
+
+    /// Has each message read, where they are no wake-ups. `deadline_ms` is Lambda's, in milliseconds since the epoch.
+    pub async fn read(
+        self,
+        reader: &impl Reader,
+        bounds: Bounds,
+        clock: &SharedClock,
+        deadline_ms: u64,
+    ) -> BatchAnswer {
+        let end = bounds.end(clock, deadline_ms);
+        let outcomes = self.records.into_iter().map(|record| async move { (record.read(reader, end).await, record) });
+        BatchAnswer::of(outcomes, bounds.at_once).await
+    }
+}
+
+impl Bounds {
+    /// When an invocation must have answered.
+    fn end(self, clock: &SharedClock, deadline_ms: u64) -> Instant {
         let left = i64::try_from(deadline_ms).unwrap_or(0).saturating_sub(clock.now().as_millis());
-        let left = u64::try_from(left).ok().filter(|left| *left > 0).map_or(bounds.limit, Duration::from_millis);
-        let end = Instant::now() + left.min(bounds.limit).saturating_sub(TO_ANSWER);
-        let outcomes = stream::iter(self.records).map(|record| async move {
-            let done = record.work(worker, end).await;
-            (!done).then_some(ItemFailure { item_identifier: record.message_id })
-        });
-        let failures = outcomes.buffer_unordered(bounds.at_once.max(1)).filter_map(async |failure| failure);
-        BatchAnswer { batch_item_failures: failures.collect().await }
+        let left = u64::try_from(left).ok().filter(|left| *left > 0).map_or(self.limit, Duration::from_millis);
+        Instant::now() + left.min(self.limit).saturating_sub(TO_ANSWER)
+    }
+}
+
+impl BatchAnswer {
+    /// Tells those messages whose work was not done.
+    async fn of(outcomes: impl Iterator<Item = impl Future<Output = (bool, Record)>>, at_once: usize) -> Self {
+        let outcomes = stream::iter(outcomes).buffer_unordered(at_once.max(1));
+        let failures = outcomes
+            .filter_map(async |(done, record)| (!done).then_some(ItemFailure { item_identifier: record.message_id }));
+        Self { batch_item_failures: failures.collect().await }
     }
 }
 
@@ -108,6 +143,33 @@ impl Record {
             }
         }
     }
+
+    /// Whether the message was read and its work done.
+    async fn read(&self, reader: &impl Reader, end: Instant) -> bool {
+        let trace = TraceId::random();
+        let span = tracing::info_span!(target: "ieum::queue", "message", trace_id = trace.as_str());
+        let read = async {
+            let outcome = in_time(reader.read(&self.body), end - TO_CONCLUDE, end).await;
+            if let Err(error) = &outcome {
+                let error = chain(&**error);
+                tracing::error!(target: "ieum::queue", message_id = self.message_id, error, "message.failed");
+            }
+            outcome.is_ok()
+        };
+        trace.clone().during(read).instrument(span).await
+    }
+}
+
+/// Does `work`, if it can begin by `deadline`, until `end` at most. A panic is an error like any other.
+async fn in_time(work: impl Future<Output = Result<(), Cause>>, deadline: Instant, end: Instant) -> Result<(), Cause> {
+    if Instant::now() >= deadline {
+        return Err("there is no time left to begin".into());
+    }
+    match AssertUnwindSafe(timeout_at(end, work)).catch_unwind().await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err("it was not done in time".into()),
+        Err(_) => Err("the work panicked".into()),
+    }
 }
 
 /// Whether what `summons` asks for was done by `end`.
@@ -116,16 +178,7 @@ async fn summoned(summons: &Summons, worker: &impl Worker, end: Instant, id: &st
     let span = tracing::info_span!(target: "ieum::queue", "wake_up", trace_id = trace.as_str());
     let (began, deadline) = (Instant::now(), end - TO_CONCLUDE);
     let work = async {
-        let outcome = if began >= deadline {
-            Err("there is no time left to begin".into())
-        } else {
-            let work = timeout_at(end, worker.work(&summons.key, deadline));
-            match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err("it was not done in time".into()),
-                Err(_) => Err(Cause::from("the work panicked")),
-            }
-        };
+        let outcome = in_time(worker.work(&summons.key, deadline), deadline, end).await;
         let (kind, duration_ms) = (summons.key.split('#').next(), millis(began.elapsed()));
         match &outcome {
             Ok(()) => tracing::info!(target: "ieum::queue", kind, duration_ms, "wake_up"),

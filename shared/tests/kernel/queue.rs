@@ -69,7 +69,9 @@ impl Function for Scene {
         match event {
             Event::Queue(batch) => Ok(batch.work(self, BOUNDS, &self.clock, deadline_ms).await.into()),
             Event::Scheduled(Scheduled::Sweep(lists)) if lists[0].list == "email" => Ok(Answer::Done(())),
-            event @ (Event::Http(_) | Event::Scheduled(_) | Event::Logs(_)) => Err(event.unexpected()),
+            event @ (Event::Http(_) | Event::Scheduled(_) | Event::Logs(_) | Event::Objects(_)) => {
+                Err(event.unexpected())
+            }
         }
     }
 }

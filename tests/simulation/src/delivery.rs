@@ -533,7 +533,7 @@ impl Function for Environment {
                 let bounds = Bounds { at_once: 5, limit: LIMIT };
                 Ok(batch.work(&self.delivery, bounds, &self.clock, deadline_ms).await.into())
             }
-            Event::Http(_) | Event::Scheduled(_) | Event::Logs(_) => Err(event.unexpected()),
+            Event::Http(_) | Event::Scheduled(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
         }
     }
 }
