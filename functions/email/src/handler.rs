@@ -431,10 +431,7 @@ fn templates() -> Result<Reply, ApiError> {
 
 /// What nobody needs to tell apart: a mail that was accepted waits, whether somebody has looked at it or not.
 fn shown(state: ledger::State) -> &'static str {
-    match state {
-        ledger::State::Accepted => ledger::State::Queued.name(),
-        state => state.name(),
-    }
+    if state == ledger::State::Accepted { ledger::State::Queued.name() } else { state.name() }
 }
 
 fn of_message(id: &str, message: &Message) -> Value {

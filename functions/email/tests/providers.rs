@@ -1,5 +1,5 @@
 //! The transports on the wire: SES, SendGrid and a mail server in the sandbox, over real sockets.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::time::Duration;
 
