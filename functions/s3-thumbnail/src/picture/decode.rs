@@ -36,10 +36,10 @@ fn extent(size: Size, side: u32) -> (f64, f64) {
 
 /// A row of pixels with alpha, colours multiplied by it, without rounding.
 fn multiplied(row: &[[u8; 4]], into: &mut Vec<u16>) {
-    into.clear();
-    for [red, green, blue, alpha] in row {
+    into.resize(row.len() * 4, 0);
+    for (to, [red, green, blue, alpha]) in into.as_chunks_mut().0.iter_mut().zip(row) {
         let times = |sample: &u8| u16::from(*sample) * u16::from(*alpha);
-        into.extend([times(red), times(green), times(blue), times(&255)]);
+        *to = [times(red), times(green), times(blue), times(&255)];
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pictures that are in order.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use moxcms::ColorProfile;
 use s3_thumbnail::picture::Refusal;
 use turbojpeg::{PixelFormat, Subsamp};

@@ -21,28 +21,28 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64) -> Result<Raste
 }
 
 fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
-    // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do.
-    let part = (shrink / 2.0).max(1.0);
-    let size = Size { width: rounded(header.size.width, part), height: rounded(header.size.height, part) };
     let decoder = Decoder::new(file).map_err(Refusal::broken)?;
-    let alpha = decoder.info().has_alpha;
     // Limits have been judged already, and the library's own are lower.
     let config = DecoderConfig::new().limits(Limits::none());
-    let config = if size == header.size { config } else { config.scale(size.width, size.height) };
-    let decoder = decoder.config(config);
-    let extent = (f64::from(size.width), f64::from(size.height));
     let profile = header.profile.clone();
-    if alpha {
-        let (pixels, width, _) = decoder.decode_rgba_raw().map_err(Refusal::broken)?;
-        let mut boxes = Boxes::<U16x4>::new(width, 1);
+    if decoder.info().has_alpha {
+        // Averaged by the library, soft edges lose a third of a decibel.
+        let (pixels, width, _) = decoder.config(config).decode_rgba_raw().map_err(Refusal::broken)?;
+        let side = box_side(shrink);
+        let mut boxes = Boxes::<U16x4>::new(width, side);
         let mut samples = Vec::new();
         for row in pixels.as_chunks().0.chunks_exact(width as usize) {
             multiplied(row, &mut samples);
             boxes.row(&samples);
         }
-        return Ok(with_alpha(size, 1, boxes, profile));
+        return Ok(with_alpha(header.size, side, boxes, profile));
     }
-    let (pixels, width, height) = decoder.decode_rgb_raw().map_err(Refusal::broken)?;
+    // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do.
+    let part = (shrink / 2.0).max(1.0);
+    let size = Size { width: rounded(header.size.width, part), height: rounded(header.size.height, part) };
+    let config = if size == header.size { config } else { config.scale(size.width, size.height) };
+    let extent = (f64::from(size.width), f64::from(size.height));
+    let (pixels, width, height) = decoder.config(config).decode_rgb_raw().map_err(Refusal::broken)?;
     let pixels: Vec<U8x3> = pixels.as_chunks().0.iter().map(|pixel| U8x3::new(*pixel)).collect();
     Ok(Raster { size: Size { width, height }, extent, pixels: Pixels::Light(pixels), profile })
 }
