@@ -202,11 +202,6 @@ impl Client {
         &self.url
     }
 
-    /// What a provider of the sandbox remembers.
-    pub(crate) async fn state(&self, provider: &str) -> Value {
-        self.counted(provider).await["state"].take()
-    }
-
     /// A call of the local AWS.
     pub(crate) async fn aws(&self, service: &str, target: &str, body: Value) -> Value {
         let credential = format!(

@@ -418,8 +418,6 @@ fn is_absent_in(answer: &Incoming, read: impl Fn(&Value) -> Option<String>, code
 
 /// A path that has moved is no word of the provider's about this payment: it may go better later.
 fn unspoken(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Rejected { code } if code == "http_404" => nonsense("a 404 that is not about a payment"),
-        error => error,
-    }
+    let moved = matches!(&error, ProviderError::Rejected { code } if code == "http_404");
+    if moved { nonsense("a 404 that is not about a payment") } else { error }
 }

@@ -332,7 +332,7 @@ mod tests {
                     match action {
                         Action::Set(name, value) => drop(item.0.insert(name.to_owned(), value)),
                         Action::Remove(name) => drop(item.0.remove(name)),
-                        other => panic!("{other:?}"),
+                        other @ (Action::SetIfAbsent(..) | Action::Add(..)) => panic!("{other:?}"),
                     }
                 }
                 events.extend(change.events);

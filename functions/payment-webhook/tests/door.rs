@@ -3,8 +3,6 @@
 //!
 //! Each test begins with a file in `events/`, the same that `cargo lambda invoke --data-file` takes.
 
-#![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
-
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

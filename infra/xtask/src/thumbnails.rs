@@ -72,7 +72,7 @@ pub fn run(folder: &Path, variants: &str) -> Result<Summary, ThumbnailsError> {
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| match worker.join() {
             Ok(outcome) => outcome,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -164,8 +164,6 @@ impl Bar {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
-
     use super::*;
 
     const PHOTOGRAPH: &[u8] = include_bytes!("../../../functions/s3-thumbnail/tests/pictures/rocket.jpg");
