@@ -196,7 +196,8 @@ mod tests {
         let config = Config::from_env(&mock()).expect("local mock");
         assert!(config.mocked() && config.juso.is_none() && config.kakao.is_none());
         assert_eq!(config.fallback, Fallback::Error);
-        let production = mock().with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
+        let production = mock().with("STAGE", "production").with("TABLE_NAME", "t").with("BUCKET_NAME", "b");
+        let production = production.with("IEUM_SECRET", "s");
         let mistakes = Config::from_env(&production).expect_err("no mock in production").0;
         assert!(mistakes[0].contains("`ADDRESS_PROVIDERS` names `mock`: refused"), "{mistakes:?}");
         assert!(mistakes[1].contains("holds `http://localhost:5173`"), "{mistakes:?}");
