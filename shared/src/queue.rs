@@ -25,6 +25,10 @@ use crate::telemetry::trace::TraceId;
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
+/// How far the clocks of two environments may be apart: twice what the check against the store's clock leaves. A wake-up
+/// that is early by no more was sent by a clock ahead of ours, and must come again.
+pub const CLOCKS_APART: Duration = Duration::from_secs(1);
+
 /// Messages in one request:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>.
 const BATCH: usize = 10;

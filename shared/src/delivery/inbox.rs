@@ -188,7 +188,7 @@ impl Webhook {
             Status::Done | Status::Ignored | Status::Failed => Next::Nothing,
             // Whoever has it in hand is over by then, or dead.
             Status::Received | Status::Processing => match self.not_before {
-                Some(at) if now < at => Next::Wait,
+                Some(at) if now < at => Next::Wait(at),
                 Some(_) | None if now >= self.valid_until => Next::Expire,
                 Some(_) | None => Next::Process,
             },
@@ -201,8 +201,8 @@ impl Webhook {
 pub enum Next {
     /// Process it.
     Process,
-    /// Its time comes later.
-    Wait,
+    /// Its time comes then.
+    Wait(Timestamp),
     /// It was tried for long enough.
     Expire,
     /// Nothing.

@@ -28,7 +28,7 @@ use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::{ApiError, STORE_UNAVAILABLE, chain};
 use crate::integration::{CallError, Fate};
 use crate::provider::Cause;
-use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
+use crate::queue::{CLOCKS_APART, LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
 use crate::store::{Item, Outcome, Read, Store, StoreError, Update};
 use crate::telemetry::redact;
 use crate::webhook::{Hint, Proof, Received, Verified};
@@ -321,8 +321,17 @@ impl Webhooks {
         };
         let (webhook, now) = (read(key, &item)?, self.clock.now());
         let next = webhook.next(now);
-        if !matches!(next, Next::Process | Next::Expire) {
-            return Ok(Done::Nothing);
+        match next {
+            Next::Process | Next::Expire => {}
+            Next::Nothing => return Ok(Done::Nothing),
+            Next::Wait(at) => {
+                let early = at.since(now);
+                // Otherwise this is not the wake-up of whoever wrote down that time.
+                if early <= CLOCKS_APART {
+                    self.wake(key, early).await;
+                }
+                return Ok(Done::Nothing);
+            }
         }
         let until = now.after(deadline.saturating_duration_since(Instant::now()) + TO_REPORT);
         let begun = match self.store.update(&inbox::begin(&webhook, until)).await? {

@@ -34,7 +34,7 @@ use crate::error::chain;
 use crate::integration::{Fate, Integration, Stop, Witness};
 use crate::planted::{Rule, broken};
 use crate::provider::Cause;
-use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
+use crate::queue::{CLOCKS_APART, LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
 use crate::runtime::Worker;
 use crate::store::{Outcome, Read, Store, StoreError, Update};
 
@@ -187,8 +187,15 @@ impl<Content: Addressed> Delivery<Content> {
         let message = Message::read(&item).ok_or_else(|| StoreError::Unreadable(ledger::key(id)))?;
         let now = self.clock.now();
         match message.next(now) {
-            // Whoever wrote down that time has sent a wake-up for it.
-            Next::Nothing | Next::Wait(_) => Ok(Done::Nothing),
+            Next::Nothing => Ok(Done::Nothing),
+            Next::Wait(at) => {
+                let early = at.since(now);
+                // Otherwise this is not the wake-up of whoever wrote down that time.
+                if early <= CLOCKS_APART {
+                    self.wake(&ledger::key(id), early).await;
+                }
+                Ok(Done::Nothing)
+            }
             Next::Doubt => self.conclude(id, &ledger::doubt(id, message.attempt, now), Done::InDoubt).await,
             Next::Expire => self.conclude(id, &ledger::fail(id, message.attempt, "expired", now), Done::Failed).await,
             Next::Send => self.send(id, message, deadline).await,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use ieum::answers::{Request, RequestKeys};
 use ieum::blobs::{Blob, BlobError, Blobs, MemoryBlobs};
-use ieum::clock::{SharedClock, Timestamp};
+use ieum::clock::{Clock, SharedClock, Timestamp};
 use ieum::delivery::ledger::{self, IN_DOUBT, Message, State};
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Addressed, Delivery, Done, Letter, Receipt};
@@ -368,6 +368,31 @@ async fn a_message_is_accepted_sent_once_and_settled() {
     world.go_on(&worker, secs(600)).await;
     world.check("m", "calm").await;
     assert_eq!(world.message("m").unwrap().reference.as_deref(), Some("post-m"));
+}
+
+/// A clock that is behind another.
+#[derive(Debug)]
+struct Behind(SharedClock, Duration);
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        self.0.now().before(self.1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_clock_is_behind_needs_no_sweep() {
+    let mut world = World::new(1, 0, 0);
+    world.accept(&world.worker(), "m").await.unwrap();
+    world.clock = Arc::new(Behind(Arc::clone(&world.clock), ms(900)));
+    let (worker, until) = (world.worker(), Instant::now() + secs(3));
+    while Instant::now() < until {
+        for id in world.queue.due() {
+            worker.work(&id, Instant::now() + secs(20)).await.unwrap();
+        }
+        sleep(ms(100)).await;
+    }
+    assert_eq!(world.message("m").unwrap().state, State::Sent);
 }
 
 #[tokio::test(start_paused = true)]
