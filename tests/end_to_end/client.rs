@@ -142,6 +142,15 @@ impl Client {
         self.exchange("PUT", url, &[("content-type", content_type)], file.into()).await
     }
 
+    /// Has the local AWS's SES take mail from the domain `identity`, as an account must before it sends.
+    pub(crate) async fn verify_sender(&self, identity: &str) {
+        let authorization = "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/ses/aws4_request, SignedHeaders=host, Signature=0";
+        let headers = [("content-type", "application/json"), ("authorization", authorization)];
+        let url = format!("{}/v2/email/identities", self.aws);
+        let answer = self.exchange("POST", &url, &headers, json!({"EmailIdentity": identity}).to_string().into()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
     /// Data calls that reached a provider since the check began.
     pub(crate) async fn calls(&self, provider: &str) -> usize {
         self.call_times(provider).await.len()

@@ -21,7 +21,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(4);
 /// How long until every environment goes by other settings.
 const SETTINGS: Duration = Duration::from_secs(60);
 
-const SUBJECT: &str = "[이음] 심사 결과 안내: 2026년 하반기 지원 사업";
+const SUBJECT: &str = "[Ieum] 심사 결과 안내: 2026년 하반기 지원 사업";
 
 /// A mail of ours to `to`, with `attachments`.
 fn mail(to: &str, attachments: &Value) -> Value {
@@ -90,6 +90,7 @@ async fn order(client: &Client, order: Option<&str>) {
 
 pub(crate) async fn a_korean_mail_with_a_file_arrives_byte_for_byte_through_each_provider(stage: &mut Stage) {
     let client = stage.client.clone();
+    client.verify_sender("example.kr").await;
     let file: Vec<u8> = b"%PDF-1.7\n".iter().copied().chain((0..=255).cycle().take(300_000)).collect();
     let room = client.send("POST", "/v1/attachments", Some(json!({"bytes": file.len()}))).await;
     assert_eq!(room.status, 201, "{}", room.text);

@@ -102,10 +102,8 @@ const CHECKS: &[Check] = &checks![
     sms::two_hundred_texts_leave_at_ten_a_second_and_none_is_lost,
     sms::a_gateway_that_throttles_is_left_alone_for_as_long_as_it_says,
     email::a_korean_mail_with_a_file_arrives_byte_for_byte_through_each_provider,
-    email::of_a_thousand_mails_993_leave_and_seven_are_named,
     email::a_bounce_suppresses_and_states_never_move_back,
     email::a_worker_killed_while_sending_leaves_a_doubt_that_an_event_settles,
-    email::mail_waits_while_nobody_takes_it_and_leaves_no_faster_than_it_may,
     email::bad_mail_costs_nothing,
     front_door::bodies_and_headers_have_the_limits_of_api_gateway,
     front_door::browsers_of_allowed_origins_are_let_in,
@@ -114,7 +112,6 @@ const CHECKS: &[Check] = &checks![
     thumbnails::a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later,
     thumbnails::s3_may_call_directly_and_twice,
     thumbnails::a_broken_picture_is_a_dead_letter_with_its_cause,
-    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
     operators::health_follows_an_outage_without_a_provider_call,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
@@ -137,10 +134,18 @@ const CHECKS: &[Check] = &checks![
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
 ];
 
+/// Loads of many minutes: only those that are asked for by name.
+const LONG: &[Check] = &checks![
+    email::of_a_thousand_mails_993_leave_and_seven_are_named,
+    email::mail_waits_while_nobody_takes_it_and_leaves_no_faster_than_it_may,
+    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
+];
+
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let chosen: Vec<Check> = CHECKS.iter().copied().filter(|(name, _)| wanted(name)).collect();
+    let asked_for = |name: &str| filters.iter().any(|filter| name.contains(filter.as_str()));
+    let chosen = CHECKS.iter().filter(|(name, _)| filters.is_empty() || asked_for(name));
+    let chosen: Vec<Check> = chosen.chain(LONG.iter().filter(|(name, _)| asked_for(name))).copied().collect();
     if std::env::args().any(|argument| argument == "--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

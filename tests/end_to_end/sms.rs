@@ -132,7 +132,9 @@ pub(crate) async fn two_hundred_texts_leave_at_ten_a_second_and_none_is_lost(sta
     for first in (0..200).step_by(4) {
         let sending = (first..first + 4).map(|number| {
             let client = client.clone();
-            async move { accepted(&client, json!({"to": format!("010-7000-{number:04}"), "text": "안녕하세요"})).await }
+            // So long that nobody else would send it when the gateway's rate is used up.
+            let text = json!({"to": format!("010-7000-{number:04}"), "text": "a".repeat(1_700)});
+            async move { accepted(&client, text).await }
         });
         ids.extend(at_once(sending.collect()).await);
     }
