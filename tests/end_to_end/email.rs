@@ -136,7 +136,8 @@ pub(crate) async fn a_korean_mail_with_a_file_arrives_byte_for_byte_through_each
     assert_eq!(files[1], ("명단.csv", "이름,금액\n홍길동,1000\n".as_bytes()));
 
     let text = client.local_aws("/_ministack/ses/messages").await.to_string();
-    assert!(text.contains(&subjects[2]), "the mail is not there");
+    // What is read back has no headers of ours: the recipient is of this mail alone.
+    assert!(text.contains("ses@example.kr"), "the mail is not there");
     assert!(text.contains(SUBJECT), "the subject differs: {}", text.chars().take(2_000).collect::<String>());
 }
 
