@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Stage;
+use super::browser::Browser;
 use super::client::{Client, eventually, within};
 
 /// Mails that `smtp` takes in a second, as the checks deploy it.
@@ -179,6 +180,53 @@ pub(crate) async fn of_a_thousand_mails_993_leave_and_seven_are_named(stage: &mu
     let expected: Vec<String> =
         (0..1_000).filter(|number| !bad.contains(number)).map(|number| format!("{number:06}")).collect();
     assert!(codes == expected, "{} mails, not one for each", codes.len());
+}
+
+/// Every template in both languages, as a phone and a desk show it. Pictures of them lie in `target/tmp/mail-*.png`.
+pub(crate) async fn mails_can_be_read_on_a_phone_and_a_desk_in_both_languages(stage: &mut Stage) {
+    let client = stage.client.clone();
+    let Some(mut browser) = Browser::start(&[]).await else {
+        stage.skipped = Some("no Chromium in PATH or IEUM_CHROMIUM");
+        return;
+    };
+    let link = "https://portal.example.kr/path?of=a&link=that-is-rather-long-and-has-no-place-to-break-in-it";
+    let variables = [
+        ("welcome", json!({"name": "홍길동", "action_url": link})),
+        ("verification", json!({"code": "042917", "expires_minutes": 10})),
+        ("password-reset", json!({"name": "홍길동", "action_url": link, "expires_minutes": 30})),
+        ("account-suspended", json!({"name": "홍길동", "reason": "비밀번호 5회 오류", "action_url": link})),
+        (
+            "notification",
+            json!({"title": "점검 안내", "message": "일요일 02:00~04:00\n이용할 수 없습니다.", "action_url": link}),
+        ),
+        (
+            "review-notification",
+            json!({"name": "<b>홍길동</b>", "item": "지원 사업", "result": "선정", "comment": "x".repeat(200)}),
+        ),
+    ];
+    for (template, variables) in variables {
+        for language in ["ko", "en"] {
+            let order = json!({"language": language, "variables": variables});
+            let path = format!("/v1/email-templates/{template}/preview");
+            let shown = client.send("POST", &path, Some(order)).await;
+            assert_eq!(shown.status, 200, "{template} {language}: {}", shown.text);
+            let html = shown.body["html"].as_str().unwrap();
+            let page = browser.open(&format!("data:text/html;base64,{}", STANDARD.encode(html))).await;
+            for (device, size) in [("phone", (360, 740)), ("desk", (1024, 768))] {
+                browser.show(&page, size).await;
+                let state = "[document.documentElement.lang, document.documentElement.scrollWidth > innerWidth, \
+                    document.scripts.length + document.images.length, document.querySelectorAll('td b').length]";
+                assert_eq!(
+                    browser.run(&page, state).await,
+                    json!([language, false, 0, 0]),
+                    "{template} on a {device}: its language, nothing too wide, nothing loaded, no HTML of a variable"
+                );
+                browser.picture(&page, &format!("mail-{template}-{language}-{device}")).await;
+            }
+            assert_eq!(browser.complaints(&page).await, Vec::<String>::new(), "{template} {language}");
+        }
+    }
+    browser.close().await;
 }
 
 pub(crate) async fn a_bounce_suppresses_and_states_never_move_back(stage: &mut Stage) {
