@@ -17,7 +17,7 @@ use s3_thumbnail::variant::Variant;
 #[path = "../../../functions/s3-thumbnail/tests/pictures/damage.rs"]
 mod damage;
 #[path = "../../../functions/s3-thumbnail/tests/pictures/samples.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod samples;
 
 const LAST: &str = "target/fuzz/thumbnails/last";
@@ -41,7 +41,8 @@ fn main() {
         let file = damage::damaged(&files, seed);
         fs::write(LAST, &file).expect("a file");
         let turn = Instant::now();
-        let made = catch_unwind(|| thumbnails(&file, &variants, None, &limits)).expect(&format!("seed {seed}"));
+        let made =
+            catch_unwind(|| thumbnails(&file, &variants, None, &limits)).unwrap_or_else(|_| panic!("seed {seed}"));
         slowest = slowest.max((turn.elapsed(), seed));
         *outcomes.entry(made.as_ref().map_or_else(|refusal| refusal.reason(), |_| "thumbnails")).or_default() += 1;
         seed += 1;
