@@ -34,7 +34,7 @@ impl Function for Handler {
             | Event::Queue(_)
             | Event::Logs(_)
             | Event::Objects(_)
-            | Event::Scheduled(Scheduled::Reconcile(_)) => Err(event.unexpected()),
+            | Event::Scheduled(Scheduled::Reconcile(_) | Scheduled::Probe(_) | Scheduled::Check(_)) => Err(event.unexpected()),
         }
     }
 }
