@@ -23,6 +23,9 @@ use crate::store::DynamoStore;
 /// How long an AWS call may take in all. The kernel's state has a shorter limit of its own.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The client of Secrets Manager.
+pub use aws_sdk_secretsmanager::Client as SecretsManager;
+
 /// Where AWS clients come from.
 #[derive(Clone, Debug)]
 pub struct Aws {

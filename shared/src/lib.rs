@@ -13,6 +13,7 @@ pub mod api;
 mod audit;
 pub mod auth;
 pub mod aws;
+pub mod backup;
 pub mod blobs;
 pub mod checkup;
 pub mod clock;

@@ -13,3 +13,4 @@ pub mod idempotency;
 pub mod invalidation;
 pub mod rate_limit;
 pub mod rollup;
+pub mod schedule;

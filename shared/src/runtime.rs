@@ -67,6 +67,20 @@ pub enum Scheduled {
     Probe(Probe),
     /// To ask these functions how their providers are.
     Check(Check),
+    /// To write the table down.
+    Backup(Of),
+    /// To read the newest backup back.
+    CheckBackup(Of),
+    /// To see how old these secrets are, by name or ARN.
+    Secrets(Vec<String>),
+}
+
+/// Which backup.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Of {
+    /// Its folder in the archive: `table/daily`.
+    pub of: String,
 }
 
 /// A question of how one's providers are.

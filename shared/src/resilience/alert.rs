@@ -102,7 +102,11 @@ pub fn alarms() -> [Alarm; 3] {
     let rate = |name, rate: FailureRate| Alarm {
         name,
         metrics: [&failed[..], &[Metric { id: "answers", name: "answer_ms", stat: "SampleCount" }]].concat(),
-        expressions: vec![("failures", "none + stale + manual + defaulted".to_owned()), ("raised", rate.expression())],
+        // What was never counted is not there, and would take the sum along.
+        expressions: vec![
+            ("failures", failed.map(|Metric { id, .. }| format!("FILL({id}, 0)")).join(" + ")),
+            ("raised", rate.expression()),
+        ],
     };
     let slow = Alarm {
         name: "slow",

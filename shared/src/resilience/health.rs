@@ -270,7 +270,10 @@ impl State {
     pub fn after(&self, finding: Finding, now: Timestamp) -> Self {
         let since = if self.checked_at.is_none() { now } else { self.since };
         let (seen, why, failing) = match finding {
-            Finding::Unclear => return Self { since, checked_at: Some(now), ..self.clone() },
+            Finding::Unclear => {
+                let last_at = self.last_at.or(Some(now));
+                return Self { since, checked_at: Some(now), last_at, ..self.clone() };
+            }
             Finding::Well => (Status::Healthy, None, 0),
             Finding::Impaired(why) => (Status::Degraded, Some(why), 0),
             Finding::Failing(why) if self.failing > 0 => (Status::Unhealthy, Some(why), self.failing + 1),
