@@ -71,12 +71,16 @@ impl Outside {
     /// # Errors
     /// The topic did not take it.
     pub async fn publish(&self, topic: &str, message: &Message) -> Result<(), Cause> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("Action", "Publish").append_pair("Version", "2010-03-31").append_pair("TopicArn", topic);
-        form.append_pair("Subject", &message.subject).append_pair("MessageStructure", "json");
-        form.append_pair("Message", &message.structure());
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("Action", "Publish")
+            .append_pair("Version", "2010-03-31")
+            .append_pair("TopicArn", topic)
+            .append_pair("Subject", &message.subject)
+            .append_pair("MessageStructure", "json")
+            .append_pair("Message", &message.structure())
+            .finish();
         let kind = "application/x-www-form-urlencoded; charset=utf-8";
-        self.send(self.sns.clone(), "sns", kind, form.finish(), PUBLISH_TIMEOUT).await.map(drop)
+        self.send(self.sns.clone(), "sns", kind, form, PUBLISH_TIMEOUT).await.map(drop)
     }
 
     async fn send(
