@@ -549,6 +549,10 @@ fn dead_letters_and_missed_runs_are_alarmed() {
         assert_eq!(name.value, format!("{queue}.QueueName"));
         assert_eq!((&alarm["Threshold"], &alarm["ComparisonOperator"]), (&0.into(), &"GreaterThanThreshold".into()));
     }
+    let backup = found["BackupMissedAlarm"];
+    assert_eq!((&backup["MetricName"], &backup["TreatMissingData"]), (&"backup_run".into(), &"breaching".into()));
+    assert_eq!(backup["Dimensions"][0]["Value"], health_cron::backups::BACKUPS[0].0);
+    assert_eq!((&backup["Period"], &backup["EvaluationPeriods"]), (&3_600.into(), &26.into()));
     let alarm = found["HealthRunMissedAlarm"];
     assert_eq!((&alarm["MetricName"], &alarm["TreatMissingData"]), (&"health_run".into(), &"breaching".into()));
     let waited = alarm["Period"].as_u64().zip(alarm["EvaluationPeriods"].as_u64()).map(|(period, times)| period * times);
@@ -704,4 +708,57 @@ fn cloudwatch_and_the_kernel_judge_the_same_series_alike() {
         };
         assert_eq!(raised, all, "{endings:?}, {ms} ms");
     }
+}
+
+#[test]
+fn backups_are_made_at_night_read_back_in_the_morning_and_kept_as_long_as_promised() {
+    let template = template();
+    let functions = of_kind(&template, "AWS::Serverless::Function");
+    let mut schedules = BTreeMap::new();
+    for event in functions["BackupFunction"]["Events"].as_mapping().expect("events").values() {
+        let properties = &event["Properties"];
+        assert_eq!(properties["ScheduleExpressionTimezone"], "Asia/Seoul");
+        let text = |name: &str| properties[name].as_str().expect("text").to_owned();
+        schedules.insert(text("Input"), text("ScheduleExpression"));
+    }
+    for (of, calendar) in health_cron::backups::BACKUPS {
+        let (hour, minute) = (calendar.at.as_secs() / 3_600, calendar.at.as_secs() % 3_600 / 60);
+        let days = if calendar.sundays { "? * SUN *" } else { "* * ? *" };
+        for (doing, hour) in [("backup", hour), ("check_backup", hour + 2)] {
+            let event = format!("{{\"{doing}\": {{\"of\": \"{of}\"}}}}");
+            assert_eq!(schedules.remove(&event), Some(format!("cron({minute} {hour} {days})")), "{event}");
+            assert!(Event::read(serde_json::from_str(&event).expect("JSON")).is_ok(), "{event}");
+        }
+    }
+    assert_eq!(schedules, BTreeMap::new(), "and nothing else");
+
+    let buckets = of_kind(&template, "AWS::S3::Bucket");
+    let rules = buckets["ArchiveBucket"]["LifecycleConfiguration"]["Rules"].as_sequence().expect("rules");
+    for (of, days) in [("table/daily", 30), ("table/weekly", 90)] {
+        let prefix = format!("{}/{of}/", ieum::backup::ARCHIVE);
+        let rule = rules.iter().find(|rule| rule["Prefix"] == prefix.as_str()).expect("a rule");
+        assert_eq!((&rule["Status"], &rule["ExpirationInDays"]), (&"Enabled".into(), &days.into()), "{of}");
+        let class = rule["Transitions"][0]["StorageClass"].as_str().expect("a class");
+        assert!(class.starts_with("GLACIER"), "{of}: {class}");
+    }
+}
+
+#[test]
+fn every_secret_of_the_template_is_looked_at_each_day() {
+    let template = template();
+    let secrets: BTreeSet<String> =
+        of_kind(&template, "AWS::SecretsManager::Secret").into_keys().map(str::to_owned).collect();
+    let cron = in_template(&template, "health-cron")["Properties"].clone();
+    let Yaml::Tagged(input) = &cron["Events"]["Secrets"]["Properties"]["Input"] else { panic!("no `!Sub`") };
+    let event = serde_json::from_str(input.value.as_str().expect("text")).expect("JSON");
+    let Event::Scheduled(Scheduled::Secrets(names)) = Event::read(event).expect("an event") else { panic!("no secrets") };
+    let named = |name: &String| name.trim_start_matches("${").trim_end_matches('}').to_owned();
+    assert_eq!(names.iter().map(named).collect::<BTreeSet<_>>(), secrets);
+    let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let describes = statements.iter().find(|one| one["Action"] == "secretsmanager:DescribeSecret").expect("leave");
+    let allowed = describes["Resource"].as_sequence().into_iter().flatten().filter_map(|one| match one {
+        Yaml::Tagged(tagged) => tagged.value.as_str().map(str::to_owned),
+        _ => None,
+    });
+    assert_eq!(allowed.collect::<BTreeSet<_>>(), secrets);
 }

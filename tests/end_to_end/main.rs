@@ -15,6 +15,7 @@ mod command;
 mod email;
 mod fleet;
 mod front_door;
+mod health;
 mod operators;
 mod payment;
 mod sms;
@@ -128,6 +129,10 @@ const CHECKS: &[Check] = &checks![
     address::a_spent_quota_of_kakao_is_asked_once_and_not_again,
     clockwork::what_is_overdue_is_woken_through_the_queue_of_its_list,
     clockwork::the_schedule_sweeps_each_minute,
+    health::an_outage_is_told_once_for_each_step,
+    health::a_backup_missed_is_told,
+    health::a_corrupted_backup_is_found,
+    health::what_is_wiped_is_restored_item_by_item,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
@@ -138,6 +143,8 @@ const BY_NAME: &[Check] = &checks![
     clockwork::of_a_batch_only_the_poison_ends_as_a_dead_letter,
     email::of_a_thousand_mails_993_leave_and_seven_are_named,
     email::mail_waits_while_nobody_takes_it_and_leaves_no_faster_than_it_may,
+    health::an_idle_day_costs_nothing,
+    health::a_hundred_thousand_items_are_restored_in_bounded_memory,
     thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
 ];
 
