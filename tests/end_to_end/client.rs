@@ -238,6 +238,14 @@ impl Client {
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
+    /// How many messages lie in a queue, those on their way to somebody included.
+    pub(crate) async fn held(&self, queue: &str) -> u32 {
+        let wanted = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
+        let answer = self.aws("sqs", "AmazonSQS.GetQueueAttributes", wanted).await;
+        let count = |name: &str| answer["Attributes"][name].as_str().unwrap().parse::<u32>().unwrap();
+        count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible")
+    }
+
     /// The keys of the items in the table that begin with `prefix`.
     pub(crate) async fn keys(&self, table: &str, prefix: &str) -> Vec<String> {
         let answer = self.aws("dynamodb", "DynamoDB_20120810.Scan", json!({"TableName": table})).await;

@@ -129,7 +129,17 @@ impl Config {
         let worker_limit = reader.span("PAYMENT_WORKER_LIMIT_SECONDS", Some(60), 10..=900);
         let at_once = reader.number("PAYMENT_WORKER_AT_ONCE", Some(10), 1..=100);
         let account = |name: ProviderName, prefix: &str, host: &str, rate: u32| {
-            uses(name).then(|| account(reader, stage, prefix, host, rate).map(|account| (name, account)))
+            // KakaoPay sends no webhooks.
+            let sends = name != ProviderName::KakaoPay;
+            let account = || {
+                let source_ips = if sends { source_ips(reader, prefix) } else { Some(Vec::new()) };
+                let base_url = reader.base_url(&format!("{prefix}_BASE_URL"), Some(host), stage);
+                let secret = reader.secret(&format!("{prefix}_SECRET"), stage);
+                let rate = reader.rate(prefix, rate, rate);
+                let account = Account { base_url: base_url?, secret: secret?, rate: rate?, source_ips: source_ips? };
+                Some((name, account))
+            };
+            uses(name).then(account)
         };
         let accounts = [
             account(ProviderName::Toss, "TOSS", "https://api.tosspayments.com", 10),
@@ -178,18 +188,15 @@ fn hints(reader: &Reader<'_>) -> Option<RatePolicy> {
     RatePolicy::new(calls?, period?, burst?, Duration::ZERO)
 }
 
-fn account(reader: &Reader<'_>, stage: Stage, prefix: &str, host: &str, rate: u32) -> Option<Account> {
-    let base_url = reader.base_url(&format!("{prefix}_BASE_URL"), Some(host), stage);
-    let secret = reader.secret(&format!("{prefix}_SECRET"), stage);
-    let rate = reader.rate(prefix, rate, rate);
+fn source_ips(reader: &Reader<'_>, prefix: &str) -> Option<Vec<IpAddr>> {
     let variable = format!("{prefix}_SOURCE_IPS");
     let listed = reader.optional_text(&variable).unwrap_or_default();
-    let addresses: Option<Vec<IpAddr>> =
+    let addresses: Option<_> =
         listed.split(',').map(str::trim).filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
     if addresses.is_none() {
         reader.mistake(format!("`{variable}` is `{listed}`: expected addresses separated by commas"));
     }
-    Some(Account { base_url: base_url?, secret: secret?, rate: rate?, source_ips: addresses? })
+    addresses
 }
 
 #[cfg(test)]
