@@ -458,7 +458,8 @@ fn checked_integrations(template: &Yaml) -> Vec<(String, String)> {
     let cron = in_template(template, "health-cron")["Properties"].clone();
     let Yaml::Tagged(input) = &cron["Events"]["Check"]["Properties"]["Input"] else { panic!("the input is no `!Sub`") };
     let text = input.value.as_str().expect("text").replace("${PaidProbes}", "false");
-    let Event::Scheduled(Scheduled::Check(check)) = Event::read(serde_json::from_str(&text).expect("JSON")).expect("an event")
+    let Event::Scheduled(Scheduled::Check(check)) =
+        Event::read(serde_json::from_str(&text).expect("JSON")).expect("an event")
     else {
         panic!("the schedule checks nothing");
     };
@@ -526,7 +527,10 @@ fn the_alarms_of_each_integration_are_the_rule_of_the_kernel() {
                 assert!(ieum::telemetry::METRICS.iter().any(|(name, _)| *name == metric.name), "{}", metric.name);
             }
             assert_eq!(properties["EvaluationPeriods"], 1, "{id}");
-            assert_eq!((&properties["Threshold"], &properties["TreatMissingData"]), (&1.into(), &"notBreaching".into()));
+            assert_eq!(
+                (&properties["Threshold"], &properties["TreatMissingData"]),
+                (&1.into(), &"notBreaching".into())
+            );
             assert_eq!(properties["ComparisonOperator"], "GreaterThanOrEqualToThreshold");
         }
     }
@@ -555,7 +559,8 @@ fn dead_letters_and_missed_runs_are_alarmed() {
     assert_eq!((&backup["Period"], &backup["EvaluationPeriods"]), (&3_600.into(), &26.into()));
     let alarm = found["HealthRunMissedAlarm"];
     assert_eq!((&alarm["MetricName"], &alarm["TreatMissingData"]), (&"health_run".into(), &"breaching".into()));
-    let waited = alarm["Period"].as_u64().zip(alarm["EvaluationPeriods"].as_u64()).map(|(period, times)| period * times);
+    let waited =
+        alarm["Period"].as_u64().zip(alarm["EvaluationPeriods"].as_u64()).map(|(period, times)| period * times);
     assert_eq!(waited, Some(ieum::resilience::health::FORGOTTEN.as_secs()));
 }
 
@@ -641,7 +646,9 @@ impl<'e> MetricMath<'e> {
         }
         assert!(self.next_is(")"), "`{word}` is closed");
         match (word, &arguments[..]) {
-            ("IF", [condition, then, otherwise]) => (*condition).and_then(|it| if it != 0.0 { *then } else { *otherwise }),
+            ("IF", [condition, then, otherwise]) => {
+                (*condition).and_then(|it| if it != 0.0 { *then } else { *otherwise })
+            }
             ("FILL", [value, filling]) => value.or(*filling),
             _ => panic!("`{word}` is not known here"),
         }
@@ -751,7 +758,9 @@ fn every_secret_of_the_template_is_looked_at_each_day() {
     let cron = in_template(&template, "health-cron")["Properties"].clone();
     let Yaml::Tagged(input) = &cron["Events"]["Secrets"]["Properties"]["Input"] else { panic!("no `!Sub`") };
     let event = serde_json::from_str(input.value.as_str().expect("text")).expect("JSON");
-    let Event::Scheduled(Scheduled::Secrets(names)) = Event::read(event).expect("an event") else { panic!("no secrets") };
+    let Event::Scheduled(Scheduled::Secrets(names)) = Event::read(event).expect("an event") else {
+        panic!("no secrets")
+    };
     let named = |name: &String| name.trim_start_matches("${").trim_end_matches('}').to_owned();
     assert_eq!(names.iter().map(named).collect::<BTreeSet<_>>(), secrets);
     let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");

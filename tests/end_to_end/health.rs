@@ -59,9 +59,7 @@ impl Subscriber {
 
 /// The event of the schedule, with the names of this deployment.
 fn check(stage: &Stage) -> Value {
-    let function = |(integration, id): (&str, &str)| {
-        json!({"integration": integration, "function": stage.system.reference(id).unwrap()})
-    };
+    let function = |(integration, id): (&str, &str)| json!({"integration": integration, "function": stage.system.reference(id).unwrap()});
     let functions = [
         ("verify", "VerifyFunction"),
         ("address", "AddressFunction"),
@@ -129,7 +127,10 @@ pub(crate) async fn an_outage_is_told_once_for_each_step(stage: &mut Stage) {
     // The store's clock is a second off at most.
     let early = began.before(Duration::from_secs(1)).rfc3339();
     let after = ended.before(Duration::from_secs(1)).rfc3339();
-    assert!(early <= first && first <= second && second < third && after <= third, "{told:?}, outage {early} to {after}");
+    assert!(
+        early <= first && first <= second && second < third && after <= third,
+        "{told:?}, outage {early} to {after}"
+    );
 }
 
 pub(crate) async fn an_idle_day_costs_nothing(stage: &mut Stage) {
@@ -143,7 +144,10 @@ pub(crate) async fn an_idle_day_costs_nothing(stage: &mut Stage) {
         assert_eq!(stage.client.calls(provider).await, 0, "{provider}");
     }
     let tokens = stage.client.counted("nice").await["token_calls"].clone();
-    println!("288 checks in {:.0} s; NICE was asked for {tokens} tokens, which are free", began.elapsed().as_secs_f64());
+    println!(
+        "288 checks in {:.0} s; NICE was asked for {tokens} tokens, which are free",
+        began.elapsed().as_secs_f64()
+    );
 }
 
 pub(crate) async fn a_backup_missed_is_told(stage: &mut Stage) {

@@ -111,7 +111,8 @@ async fn what_a_check_has_found_is_served_while_nobody_calls() {
     clock.advance(Duration::from_secs(60));
     let (status, body) = send(&handler, "health-integration").await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")));
-    let found = json!({"name": "nice", "status": "degraded", "reason": "timed_out", "since": since, "checked_at": since});
+    let found =
+        json!({"name": "nice", "status": "degraded", "reason": "timed_out", "since": since, "checked_at": since});
     assert_eq!(body["providers"][0], found);
     assert_eq!(body["providers"][1], json!({"name": "nts", "status": "healthy"}));
     assert_eq!(body["alerts"], json!({"status": "degraded", "reason": "slow", "since": since}));

@@ -16,11 +16,7 @@ fn judge(changed: Timestamp, now: Timestamp) -> Finding {
 }
 
 /// What each of `names` is. One that cannot be asked about is unclear; the log says why.
-pub async fn findings(
-    client: &ieum::aws::SecretsManager,
-    names: &[String],
-    now: Timestamp,
-) -> Vec<(String, Finding)> {
+pub async fn findings(client: &ieum::aws::SecretsManager, names: &[String], now: Timestamp) -> Vec<(String, Finding)> {
     join_all(names.iter().map(async |name| match client.describe_secret().secret_id(name).send().await {
         Ok(found) => {
             let changed = found.last_changed_date().or_else(|| found.created_date());

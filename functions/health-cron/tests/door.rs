@@ -114,7 +114,8 @@ struct Scene {
 }
 
 fn config() -> Config {
-    Config::from_env(&Env::from([("STAGE", "local"), ("ALERT_TOPIC_ARN", TOPIC), ("ARCHIVE_BUCKET", "archive")])).expect("a valid configuration")
+    Config::from_env(&Env::from([("STAGE", "local"), ("ALERT_TOPIC_ARN", TOPIC), ("ARCHIVE_BUCKET", "archive")]))
+        .expect("a valid configuration")
 }
 
 async fn kernel(store: &Arc<MemoryStore>, clock: &Arc<ManualClock>) -> Kernel {
@@ -214,14 +215,18 @@ async fn it_answers_nobody_but_schedules_and_does_not_start_without_aws() {
         assert!(answer(&scene.handler, event.clone(), 0).await.is_err(), "{event}");
     }
     assert_eq!(answer(&scene.handler, json!({"sweep": []}), 0).await.ok(), Some(Answer::Done(())));
-    let alone = Handler::over(&kernel(&scene.store, &scene.clock).await, &config(), scene.store.clone(), scene.archive.clone()).err().map(|error| error.to_string());
+    let alone =
+        Handler::over(&kernel(&scene.store, &scene.clock).await, &config(), scene.store.clone(), scene.archive.clone())
+            .err()
+            .map(|error| error.to_string());
     assert_eq!(alone.as_deref(), Some("there is nothing to sweep without `TABLE_NAME`"));
 }
 
 impl Scene {
     /// What `function` answers of its providers from now on.
     fn is(&self, function: &str, integration: &str, providers: &[(&str, Finding)]) {
-        let sight = |(name, finding): &(&str, Finding)| ((*name).to_owned(), json!(Sight { finding: *finding, asked: true }));
+        let sight =
+            |(name, finding): &(&str, Finding)| ((*name).to_owned(), json!(Sight { finding: *finding, asked: true }));
         let providers: serde_json::Map<String, Value> = providers.iter().map(sight).collect();
         let answer = json!({"integration": integration, "numbers": {"finding": "well"}, "providers": providers});
         self.sqs.functions.lock().expect("a lock").insert(function.to_owned(), answer);
@@ -366,7 +371,11 @@ async fn a_run_that_does_not_come_is_missed_an_hour_later() {
     scene.check().await.expect("a check");
     scene.check().await.expect("a check");
     let told = scene.told();
-    assert_eq!((told.len(), told[0].0.as_str(), told[0].1.as_str()), (1, "backup/table/daily", "unhealthy"), "{told:?}");
+    assert_eq!(
+        (told.len(), told[0].0.as_str(), told[0].1.as_str()),
+        (1, "backup/table/daily", "unhealthy"),
+        "{told:?}"
+    );
     assert_eq!(scene.state("backup/table/daily").reason, Some(Reason::BackupMissed));
     scene.send("backup").await.expect("it comes after all");
     scene.check().await.expect("a check");
