@@ -50,7 +50,7 @@ impl Message {
         let subject = headline.chars().take(MAX_SUBJECT).collect();
         Self {
             subject,
-            line: format!("[ieum {stage}] {subject_line} {korean} {why}", subject_line = plain),
+            line: format!("[ieum {stage}] {plain} {korean} {why}"),
             text,
             json: json.to_string(),
         }
