@@ -48,12 +48,7 @@ impl Message {
             "told_at": now.rfc3339(),
         });
         let subject = headline.chars().take(MAX_SUBJECT).collect();
-        Self {
-            subject,
-            line: format!("[ieum {stage}] {plain} {korean} {why}"),
-            text,
-            json: json.to_string(),
-        }
+        Self { subject, line: format!("[ieum {stage}] {plain} {korean} {why}"), text, json: json.to_string() }
     }
 
     /// A message for each kind of subscriber, as SNS wants it.
