@@ -685,7 +685,9 @@ fn cloudwatch_and_the_kernel_judge_the_same_series_alike() {
             Finding::Impaired(Reason::FailureRateRaised) => Some("warning"),
             Finding::Impaired(Reason::Slow) => Some("slow"),
             Finding::Well => None,
-            other => panic!("{other:?}"),
+            other @ (Finding::Down(_) | Finding::Impaired(_) | Finding::Failing(_) | Finding::Unclear) => {
+                panic!("{other:?}")
+            }
         };
         assert_eq!(by_kernel, expected, "{endings:?}, {ms} ms");
         let called = counts.calls() > 0;
@@ -765,9 +767,10 @@ fn every_secret_of_the_template_is_looked_at_each_day() {
     assert_eq!(names.iter().map(named).collect::<BTreeSet<_>>(), secrets);
     let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
     let describes = statements.iter().find(|one| one["Action"] == "secretsmanager:DescribeSecret").expect("leave");
-    let allowed = describes["Resource"].as_sequence().into_iter().flatten().filter_map(|one| match one {
-        Yaml::Tagged(tagged) => tagged.value.as_str().map(str::to_owned),
-        _ => None,
-    });
+    let referred = |one: &Yaml| {
+        let Yaml::Tagged(tagged) = one else { return None };
+        tagged.value.as_str().map(str::to_owned)
+    };
+    let allowed = describes["Resource"].as_sequence().into_iter().flatten().filter_map(referred);
     assert_eq!(allowed.collect::<BTreeSet<_>>(), secrets);
 }

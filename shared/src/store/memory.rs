@@ -139,7 +139,7 @@ impl Store for MemoryStore {
 #[async_trait]
 impl Whole for MemoryStore {
     async fn page(&self, segment: u32, segments: u32, after: Option<&Key>) -> Result<Page, StoreError> {
-        const MOST: usize = 1_000;
+        const MOST: usize = 100;
         let of = |key: &str| key.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let items = self.items();
         let wanted = |key: &&Key| of(key) % segments == segment && after.is_none_or(|after| *key > after);
