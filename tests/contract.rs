@@ -5,9 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ieum::api::Route;
 use ieum::config::{Env, Reader};
+use ieum::resilience::alert;
+use ieum::resilience::health::{Finding, Reason};
+use ieum::resilience::rollup::{Counts, Ending};
 use ieum::runtime::{Event, Scheduled, Sweep};
 use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
@@ -440,4 +444,333 @@ fn sources() -> Vec<(String, String)> {
     }
     assert!(sources.len() > 30, "the sources were found");
     sources
+}
+
+/// Resources of a kind by logical id, without intrinsic functions' help.
+fn of_kind<'t>(template: &'t Yaml, kind: &str) -> BTreeMap<&'t str, &'t Yaml> {
+    let resources = template["Resources"].as_mapping().expect("resources").iter();
+    let found = resources.filter(|(_, resource)| resource["Type"] == kind);
+    found.map(|(id, resource)| (id.as_str().expect("a name"), &resource["Properties"])).collect()
+}
+
+/// The integrations that health-cron asks about, as the template has it.
+fn checked_integrations(template: &Yaml) -> Vec<(String, String)> {
+    let cron = in_template(template, "health-cron")["Properties"].clone();
+    let Yaml::Tagged(input) = &cron["Events"]["Check"]["Properties"]["Input"] else { panic!("the input is no `!Sub`") };
+    let text = input.value.as_str().expect("text").replace("${PaidProbes}", "false");
+    let Event::Scheduled(Scheduled::Check(check)) =
+        Event::read(serde_json::from_str(&text).expect("JSON")).expect("an event")
+    else {
+        panic!("the schedule checks nothing");
+    };
+    assert!(!check.paid);
+    let function = |asked: &str| asked.trim_start_matches("${").trim_end_matches('}').to_owned();
+    check.functions.iter().map(|asked| (asked.integration.clone(), function(&asked.function))).collect()
+}
+
+#[test]
+fn every_function_with_providers_is_checked_every_five_minutes() {
+    let template = template();
+    let cron = in_template(&template, "health-cron")["Properties"].clone();
+    assert_eq!(cron["Events"]["Check"]["Properties"]["ScheduleExpression"], "rate(5 minutes)");
+    assert_eq!(ieum::resilience::health::PERIOD.as_secs(), 5 * 60);
+    let checked = checked_integrations(&template);
+    // What the console shows is what is looked at.
+    let shown = in_template(&template, "console")["Properties"]["Environment"]["Variables"]["CONSOLE_INTEGRATIONS"]
+        .as_str()
+        .expect("pairs")
+        .split(',')
+        .filter_map(|pair| pair.split('/').next().map(str::to_owned))
+        .collect::<BTreeSet<_>>();
+    assert_eq!(checked.iter().map(|(integration, _)| integration.clone()).collect::<BTreeSet<_>>(), shown);
+    let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let invokes = statements.iter().find(|statement| statement["Action"] == "lambda:InvokeFunction");
+    let allowed: BTreeSet<String> =
+        invokes.and_then(|one| one["Resource"].as_sequence()).into_iter().flatten().filter_map(arn_of).collect();
+    assert_eq!(checked.into_iter().map(|(_, function)| function).collect::<BTreeSet<_>>(), allowed);
+}
+
+/// The alarm of `properties` in the form of the rule: its metrics of `integration`, and its expressions.
+fn alarm_in_template(properties: &Yaml, integration: &str) -> (Vec<[String; 3]>, Vec<(String, String)>) {
+    let (mut metrics, mut expressions) = (Vec::new(), Vec::new());
+    let entries = properties["Metrics"].as_sequence().expect("metrics");
+    let text = |value: &Yaml| value.as_str().expect("text").to_owned();
+    for (place, entry) in entries.iter().enumerate() {
+        assert_eq!(entry["ReturnData"], place == entries.len() - 1, "the last one is the alarm's");
+        if let Some(expression) = entry["Expression"].as_str() {
+            expressions.push((text(&entry["Id"]), expression.to_owned()));
+            continue;
+        }
+        let (stat, metric) = (&entry["MetricStat"], &entry["MetricStat"]["Metric"]);
+        let filed = (&metric["Namespace"], &metric["Dimensions"][0]["Name"], &metric["Dimensions"][0]["Value"]);
+        let namespace = ieum::telemetry::NAMESPACE.into();
+        assert_eq!(filed, (&namespace, &"integration".into(), &integration.into()));
+        assert_eq!(stat["Period"], alert::WINDOW.as_secs());
+        metrics.push([text(&entry["Id"]), text(&metric["MetricName"]), text(&stat["Stat"])]);
+    }
+    (metrics, expressions)
+}
+
+#[test]
+fn the_alarms_of_each_integration_are_the_rule_of_the_kernel() {
+    let template = template();
+    let found = of_kind(&template, "AWS::CloudWatch::Alarm");
+    for (integration, _) in checked_integrations(&template) {
+        for alarm in alert::alarms() {
+            let capital = |text: &str| text[..1].to_uppercase() + &text[1..];
+            let id = format!("{}{}Alarm", capital(&integration), capital(alarm.name));
+            let properties = found.get(id.as_str()).unwrap_or_else(|| panic!("there is no {id}"));
+            let metrics = alarm.metrics.iter().map(|one| [one.id, one.name, one.stat].map(str::to_owned)).collect();
+            let expressions = alarm.expressions.iter().map(|(id, text)| ((*id).to_owned(), text.clone())).collect();
+            assert_eq!(alarm_in_template(properties, &integration), (metrics, expressions), "{id}");
+            for metric in &alarm.metrics {
+                assert!(ieum::telemetry::METRICS.iter().any(|(name, _)| *name == metric.name), "{}", metric.name);
+            }
+            assert_eq!(properties["EvaluationPeriods"], 1, "{id}");
+            assert_eq!(
+                (&properties["Threshold"], &properties["TreatMissingData"]),
+                (&1.into(), &"notBreaching".into())
+            );
+            assert_eq!(properties["ComparisonOperator"], "GreaterThanOrEqualToThreshold");
+        }
+    }
+    for (id, properties) in &found {
+        for to in ["AlarmActions", "OKActions"] {
+            let Yaml::Tagged(topic) = &properties[to][0] else { panic!("{id}: {to}") };
+            assert_eq!(topic.value, "AlertTopic", "{id}");
+        }
+    }
+}
+
+#[test]
+fn dead_letters_and_missed_runs_are_alarmed() {
+    let template = template();
+    let found = of_kind(&template, "AWS::CloudWatch::Alarm");
+    let queues = of_kind(&template, "AWS::SQS::Queue");
+    for queue in queues.values().filter_map(|queue| dead_letters(queue)) {
+        let alarm = found.get(format!("{queue}Alarm").as_str()).unwrap_or_else(|| panic!("nobody hears of {queue}"));
+        let Yaml::Tagged(name) = &alarm["Dimensions"][0]["Value"] else { panic!("no queue") };
+        assert_eq!(name.value, format!("{queue}.QueueName"));
+        assert_eq!((&alarm["Threshold"], &alarm["ComparisonOperator"]), (&0.into(), &"GreaterThanThreshold".into()));
+    }
+    let backup = found["BackupMissedAlarm"];
+    assert_eq!((&backup["MetricName"], &backup["TreatMissingData"]), (&"backup_run".into(), &"breaching".into()));
+    assert_eq!(backup["Dimensions"][0]["Value"], health_cron::backups::BACKUPS[0].0);
+    assert_eq!((&backup["Period"], &backup["EvaluationPeriods"]), (&3_600.into(), &26.into()));
+    let alarm = found["HealthRunMissedAlarm"];
+    assert_eq!((&alarm["MetricName"], &alarm["TreatMissingData"]), (&"health_run".into(), &"breaching".into()));
+    let waited =
+        alarm["Period"].as_u64().zip(alarm["EvaluationPeriods"].as_u64()).map(|(period, times)| period * times);
+    assert_eq!(waited, Some(ieum::resilience::health::FORGOTTEN.as_secs()));
+}
+
+/// As much of CloudWatch's metric math as the alarms use, evaluated at one point in time: numbers, names, `+`, `*`, `>`,
+/// `>=`, `AND`, `IF(condition, then, otherwise)` and `FILL(metric, number)`. A metric without data is `None`.
+struct MetricMath<'e> {
+    words: Vec<&'e str>,
+    at: usize,
+    values: &'e BTreeMap<&'e str, Option<f64>>,
+}
+
+impl<'e> MetricMath<'e> {
+    fn evaluate(expression: &'e str, values: &'e BTreeMap<&'e str, Option<f64>>) -> Option<f64> {
+        let mut words = Vec::new();
+        let mut rest = expression.trim_start();
+        while let Some(first) = rest.chars().next() {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let long = if word(first) { rest.find(|c| !word(c)).unwrap_or(rest.len()) } else { 1 };
+            let long = if rest.starts_with(">=") { 2 } else { long };
+            words.push(&rest[..long]);
+            rest = rest[long..].trim_start();
+        }
+        let mut this = Self { words, at: 0, values };
+        let value = this.condition();
+        assert_eq!(this.at, this.words.len(), "all of `{expression}` was read");
+        value
+    }
+
+    fn next_is(&mut self, word: &str) -> bool {
+        let is = self.words.get(self.at) == Some(&word);
+        self.at += usize::from(is);
+        is
+    }
+
+    fn condition(&mut self) -> Option<f64> {
+        let mut value = self.comparison();
+        while self.next_is("AND") {
+            let other = self.comparison();
+            value = value.zip(other).map(|(one, other)| f64::from(one != 0.0 && other != 0.0));
+        }
+        value
+    }
+
+    fn comparison(&mut self) -> Option<f64> {
+        let value = self.sum();
+        if self.next_is(">=") {
+            return value.zip(self.sum()).map(|(one, other)| f64::from(one >= other));
+        }
+        if self.next_is(">") {
+            return value.zip(self.sum()).map(|(one, other)| f64::from(one > other));
+        }
+        value
+    }
+
+    fn sum(&mut self) -> Option<f64> {
+        let mut value = self.product();
+        while self.next_is("+") {
+            value = value.zip(self.product()).map(|(one, other)| one + other);
+        }
+        value
+    }
+
+    fn product(&mut self) -> Option<f64> {
+        let mut value = self.atom();
+        while self.next_is("*") {
+            value = value.zip(self.atom()).map(|(one, other)| one * other);
+        }
+        value
+    }
+
+    fn atom(&mut self) -> Option<f64> {
+        let word = self.words[self.at];
+        self.at += 1;
+        if let Ok(number) = word.parse() {
+            return Some(number);
+        }
+        if !self.next_is("(") {
+            return *self.values.get(word).unwrap_or_else(|| panic!("nothing is called `{word}`"));
+        }
+        let mut arguments = vec![self.condition()];
+        while self.next_is(",") {
+            arguments.push(self.condition());
+        }
+        assert!(self.next_is(")"), "`{word}` is closed");
+        match (word, &arguments[..]) {
+            ("IF", [condition, then, otherwise]) => {
+                (*condition).and_then(|it| if it != 0.0 { *then } else { *otherwise })
+            }
+            ("FILL", [value, filling]) => value.or(*filling),
+            _ => panic!("`{word}` is not known here"),
+        }
+    }
+}
+
+/// Five minutes of an integration: answers by ending, and how long each took.
+type Minutes = (&'static [(Ending, u32)], u64);
+
+#[test]
+fn cloudwatch_and_the_kernel_judge_the_same_series_alike() {
+    use Ending::{Cached, Live, StoodIn, Unanswered};
+    let series: [(Minutes, Option<&str>); 12] = [
+        ((&[], 0), None),
+        ((&[(Live, 1_000)], 20), None),
+        ((&[(Unanswered, 4)], 20), None),
+        ((&[(Unanswered, 5)], 20), Some("critical")),
+        ((&[(Live, 45), (Unanswered, 5)], 20), Some("warning")),
+        ((&[(Live, 44), (Unanswered, 5)], 20), Some("critical")),
+        ((&[(Live, 44), (StoodIn, 3), (Unanswered, 2)], 20), Some("critical")),
+        ((&[(Cached, 495), (Unanswered, 5)], 20), None),
+        ((&[(Cached, 494), (Unanswered, 5)], 20), Some("warning")),
+        ((&[(Live, 494), (StoodIn, 5)], 20), Some("warning")),
+        ((&[(Live, 30)], 4_999), None),
+        ((&[(Live, 30)], 5_000), Some("slow")),
+    ];
+    for ((endings, ms), expected) in series {
+        let mut counts = Counts::default();
+        for (ending, times) in endings {
+            (0..*times).for_each(|_| counts.note(*ending, Duration::from_millis(ms)));
+        }
+        let by_kernel = match alert::judge(&counts) {
+            Finding::Down(Reason::FailureRateCritical) => Some("critical"),
+            Finding::Impaired(Reason::FailureRateRaised) => Some("warning"),
+            Finding::Impaired(Reason::Slow) => Some("slow"),
+            Finding::Well => None,
+            other @ (Finding::Down(_) | Finding::Impaired(_) | Finding::Failing(_) | Finding::Unclear) => {
+                panic!("{other:?}")
+            }
+        };
+        assert_eq!(by_kernel, expected, "{endings:?}, {ms} ms");
+        let called = counts.calls() > 0;
+        let number = |count: u64| called.then(|| f64::from(u32::try_from(count).expect("few")));
+        // A metric that no line has named has no data; a fallback writes one of three names.
+        let metrics = BTreeMap::from([
+            ("none", number(counts.ended(Unanswered))),
+            ("stale", number(counts.ended(StoodIn))),
+            ("manual", None),
+            ("defaulted", None),
+            ("answers", number(counts.calls())),
+            ("p95", called.then(|| f64::from(u32::try_from(ms).expect("short")))),
+        ]);
+        let raised = alert::alarms().into_iter().filter(|alarm| {
+            let mut values = metrics.clone();
+            for (id, expression) in &alarm.expressions {
+                let value = MetricMath::evaluate(expression, &values);
+                values.insert(id, value);
+            }
+            values["raised"] == Some(1.0)
+        });
+        let raised: Vec<&str> = raised.map(|alarm| alarm.name).collect();
+        // Whatever is critical is a warning too.
+        let all = match expected {
+            Some("critical") => vec!["critical", "warning"],
+            other => other.into_iter().collect(),
+        };
+        assert_eq!(raised, all, "{endings:?}, {ms} ms");
+    }
+}
+
+#[test]
+fn backups_are_made_at_night_read_back_in_the_morning_and_kept_as_long_as_promised() {
+    let template = template();
+    let functions = of_kind(&template, "AWS::Serverless::Function");
+    let mut schedules = BTreeMap::new();
+    for event in functions["BackupFunction"]["Events"].as_mapping().expect("events").values() {
+        let properties = &event["Properties"];
+        assert_eq!(properties["ScheduleExpressionTimezone"], "Asia/Seoul");
+        let text = |name: &str| properties[name].as_str().expect("text").to_owned();
+        schedules.insert(text("Input"), text("ScheduleExpression"));
+    }
+    for (of, calendar) in health_cron::backups::BACKUPS {
+        let (hour, minute) = (calendar.at.as_secs() / 3_600, calendar.at.as_secs() % 3_600 / 60);
+        let days = if calendar.sundays { "? * SUN *" } else { "* * ? *" };
+        for (doing, hour) in [("backup", hour), ("check_backup", hour + 2)] {
+            let event = format!("{{\"{doing}\": {{\"of\": \"{of}\"}}}}");
+            assert_eq!(schedules.remove(&event), Some(format!("cron({minute} {hour} {days})")), "{event}");
+            assert!(Event::read(serde_json::from_str(&event).expect("JSON")).is_ok(), "{event}");
+        }
+    }
+    assert_eq!(schedules, BTreeMap::new(), "and nothing else");
+
+    let buckets = of_kind(&template, "AWS::S3::Bucket");
+    let rules = buckets["ArchiveBucket"]["LifecycleConfiguration"]["Rules"].as_sequence().expect("rules");
+    for (of, days) in [("table/daily", 30), ("table/weekly", 90)] {
+        let prefix = format!("{}/{of}/", ieum::backup::ARCHIVE);
+        let rule = rules.iter().find(|rule| rule["Prefix"] == prefix.as_str()).expect("a rule");
+        assert_eq!((&rule["Status"], &rule["ExpirationInDays"]), (&"Enabled".into(), &days.into()), "{of}");
+        let class = rule["Transitions"][0]["StorageClass"].as_str().expect("a class");
+        assert!(class.starts_with("GLACIER"), "{of}: {class}");
+    }
+}
+
+#[test]
+fn every_secret_of_the_template_is_looked_at_each_day() {
+    let template = template();
+    let secrets: BTreeSet<String> =
+        of_kind(&template, "AWS::SecretsManager::Secret").into_keys().map(str::to_owned).collect();
+    let cron = in_template(&template, "health-cron")["Properties"].clone();
+    let Yaml::Tagged(input) = &cron["Events"]["Secrets"]["Properties"]["Input"] else { panic!("no `!Sub`") };
+    let event = serde_json::from_str(input.value.as_str().expect("text")).expect("JSON");
+    let Event::Scheduled(Scheduled::Secrets(names)) = Event::read(event).expect("an event") else {
+        panic!("no secrets")
+    };
+    let named = |name: &String| name.trim_start_matches("${").trim_end_matches('}').to_owned();
+    assert_eq!(names.iter().map(named).collect::<BTreeSet<_>>(), secrets);
+    let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let describes = statements.iter().find(|one| one["Action"] == "secretsmanager:DescribeSecret").expect("leave");
+    let referred = |one: &Yaml| {
+        let Yaml::Tagged(tagged) = one else { return None };
+        tagged.value.as_str().map(str::to_owned)
+    };
+    let allowed = describes["Resource"].as_sequence().into_iter().flatten().filter_map(referred);
+    assert_eq!(allowed.collect::<BTreeSet<_>>(), secrets);
 }

@@ -11,15 +11,20 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+use url::Url;
 
 use crate::blobs::S3Blobs;
 use crate::events::EventBus;
 use crate::http::HttpClient;
+use crate::provider::Cause;
 use crate::queue::SqsQueue;
 use crate::store::DynamoStore;
 
 /// How long an AWS call may take in all. The kernel's state has a shorter limit of its own.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The client of Secrets Manager.
+pub use aws_sdk_secretsmanager::Client as SecretsManager;
 
 /// Where AWS clients come from.
 #[derive(Clone, Debug)]
@@ -80,6 +85,25 @@ impl Aws {
     /// Who this process is to AWS, for a request that is signed without an SDK client.
     pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
         self.config.credentials_provider()
+    }
+
+    /// The region.
+    ///
+    /// # Errors
+    /// When none is set.
+    pub fn region(&self) -> Result<String, Cause> {
+        Ok(self.config.region().ok_or("no AWS region is set")?.to_string())
+    }
+
+    /// Where `service` answers in this region, for a request that is signed without an SDK client.
+    ///
+    /// # Errors
+    /// When no region is set, or what is set is no address.
+    pub fn endpoint(&self, service: &str) -> Result<Url, Cause> {
+        match self.config.endpoint_url() {
+            Some(url) => Ok(Url::parse(url)?),
+            None => Ok(Url::parse(&format!("https://{service}.{}.amazonaws.com", self.region()?))?),
+        }
     }
 
     /// The event bus of this name or ARN.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{HttpEvent, HttpResponse};
+use crate::checkup::Checked;
 use crate::error::chain;
 use crate::provider::Cause;
 
@@ -62,6 +63,59 @@ pub enum Scheduled {
     Sweep(Vec<Sweep>),
     /// To compare what is known with what providers list.
     Reconcile(Reconcile),
+    /// To say how one's providers are: `health-cron` sends this on.
+    Probe(Probe),
+    /// To ask these functions how their providers are.
+    Check(Check),
+    /// To write the table down.
+    Backup(Of),
+    /// To read the newest backup back.
+    CheckBackup(Of),
+    /// To see how old these secrets are, by name or ARN.
+    Secrets(Vec<String>),
+}
+
+/// Which backup.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Of {
+    /// Its folder in the archive: `table/daily`.
+    pub of: String,
+}
+
+/// A question of how one's providers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Whether probes that are charged for may be made.
+    pub paid: bool,
+}
+
+impl Probe {
+    /// The question as the event that a function is called with.
+    pub fn event(self) -> Value {
+        serde_json::json!({"probe": {"paid": self.paid}})
+    }
+}
+
+/// Who is to be asked. Whoever deploys says all of it, so whoever checks knows no function.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The functions.
+    pub functions: Vec<Asked>,
+    /// Whether probes that are charged for may be made.
+    pub paid: bool,
+}
+
+/// A function that is asked how its providers are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The integration it serves.
+    pub integration: String,
+    /// Its name or ARN.
+    pub function: String,
 }
 
 /// A comparison of the day before.
@@ -152,8 +206,16 @@ pub enum Answer {
     Http(Box<HttpResponse>),
     /// To the queue: which wake-ups are to come again.
     Queue(BatchAnswer),
+    /// To whoever asked how one's providers are.
+    Checked(Checked),
     /// To a schedule, or for logs: it is done.
     Done(()),
+}
+
+impl From<Checked> for Answer {
+    fn from(checked: Checked) -> Self {
+        Self::Checked(checked)
+    }
 }
 
 impl From<HttpResponse> for Answer {

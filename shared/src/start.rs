@@ -16,6 +16,7 @@ use crate::api::{CallerLimits, Edge};
 use crate::auth::{Door, IeumSecret};
 use crate::aws::Aws;
 use crate::blobs::{Blobs, MemoryBlobs};
+use crate::checkup::Checkup;
 use crate::clock::{CorrectedClock, SharedClock, SystemClock};
 use crate::config::{Common, Stage};
 use crate::error::chain;
@@ -184,6 +185,11 @@ impl Kernel {
     /// The minutes of an integration.
     pub fn rollups(&self, integration: &'static str) -> Arc<Rollups> {
         Arc::new(Rollups::new(integration, Arc::clone(&self.quick), Arc::clone(&self.clock)))
+    }
+
+    /// How the providers of an integration are, for whoever asks.
+    pub fn checkup(&self, integration: &'static str) -> Checkup {
+        Checkup::new(integration, Arc::clone(&self.durable), Arc::clone(&self.clock))
     }
 
     /// The hand-entered answers of an operation.

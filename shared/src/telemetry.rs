@@ -29,7 +29,7 @@ pub const METRIC: &str = "ieum::metric";
 pub const NAMESPACE: &str = "Ieum";
 
 /// The fields of a [`METRIC`] event that become metrics, with their units.
-pub const METRICS: [(&str, &str); 12] = [
+pub const METRICS: [(&str, &str); 14] = [
     ("success", "Count"),
     ("failure", "Count"),
     ("duration_ms", "Milliseconds"),
@@ -42,6 +42,8 @@ pub const METRICS: [(&str, &str); 12] = [
     ("defaulted", "Count"),
     ("limited", "Count"),
     ("circuit_open", "Count"),
+    ("health_run", "Count"),
+    ("backup_run", "Count"),
 ];
 
 /// How much is written.

@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// What the sandbox has counted.
-    async fn counted(&self, provider: &str) -> Value {
+    pub(crate) async fn counted(&self, provider: &str) -> Value {
         let url = format!("{}/_sandbox/{provider}", self.sandbox);
         self.exchange("GET", &url, &[], bytes::Bytes::new()).await.body
     }
@@ -213,6 +213,18 @@ impl Client {
         let answer = self.exchange("POST", &self.aws, &headers, body.to_string().into()).await;
         assert_eq!(answer.status, 200, "{target}: {}", answer.text);
         answer.body
+    }
+
+    /// Subscribes `endpoint` to a topic of the local AWS.
+    pub(crate) async fn subscribe(&self, topic: &str, protocol: &str, endpoint: &str) {
+        let authorization = "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/sns/aws4_request, SignedHeaders=host, Signature=0";
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("authorization", authorization)];
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("Action", "Subscribe"), ("Version", "2010-03-31"), ("TopicArn", topic)])
+            .extend_pairs([("Protocol", protocol), ("Endpoint", endpoint)])
+            .finish();
+        let answer = self.exchange("POST", &self.aws, &headers, form.into()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
     /// How many messages lie in a queue, those on their way to somebody included.

@@ -15,6 +15,7 @@ mod command;
 mod email;
 mod fleet;
 mod front_door;
+mod health;
 mod operators;
 mod payment;
 mod sms;
@@ -139,7 +140,15 @@ const CHECKS: &[Check] = &checks![
 ];
 
 /// Only when asked for by name: loads of many minutes, and what has not been seen to hold on two cores yet.
-const BY_NAME: &[Check] = &checks![thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,];
+const BY_NAME: &[Check] = &checks![
+    health::an_outage_is_told_once_for_each_step,
+    health::an_idle_day_costs_nothing,
+    health::a_backup_missed_is_told,
+    health::a_corrupted_backup_is_found,
+    health::what_is_wiped_is_restored_item_by_item,
+    health::a_hundred_thousand_items_are_restored_in_bounded_memory,
+    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
+];
 
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

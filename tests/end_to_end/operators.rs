@@ -12,12 +12,15 @@ use super::{FRESH, Stage, repository};
 
 pub(crate) async fn health_follows_an_outage_without_a_provider_call(stage: &mut Stage) {
     let client = stage.client.clone();
+    // A check by the clock may have met what other checks did to these providers: calls since then count for more.
+    let number = stage.unused_number();
+    client.company(&number).await;
+    client.tax_status(&number).await;
     let answer = client.raw("GET", "/v1/health", &[], "").await;
     // What other checks did to other integrations may still show.
     let verify = &answer.body["integrations"]["verify"]["status"];
     assert_eq!((answer.status, verify), (200, &json!("healthy")), "{}", answer.text);
     client.sandbox("nice", json!({"mode": "status", "status": 500})).await;
-    let number = stage.unused_number();
     eventually("the outage shows", async || {
         client.company(&number).await;
         let answer = client.raw("GET", "/v1/health/verify", &[], "").await;

@@ -7,7 +7,8 @@ use ieum::error::{
     ApiError, BAD_FORMAT, Code, Detail, FORBIDDEN, INVALID_REQUEST, Issue, Language, PROVIDER_UNAVAILABLE, code, issue,
 };
 use ieum::integration::{Answer, Source};
-use ieum::runtime::HttpFunction;
+use ieum::provider::Cause;
+use ieum::runtime::{self, Event, Function, HttpFunction, Scheduled};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
@@ -141,6 +142,16 @@ impl HttpFunction for Handler {
             Action::Style => widget::style(),
         };
         self.edge.serve(&ROUTES, event, deadline_ms, handle).await
+    }
+}
+
+impl Function for Handler {
+    async fn serve(&self, event: Event, deadline_ms: u64) -> Result<runtime::Answer, Cause> {
+        match event {
+            Event::Http(event) => Ok(HttpFunction::serve(self, *event, deadline_ms).await.into()),
+            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.operations.checkup.run(probe.paid).await?.into()),
+            Event::Scheduled(_) | Event::Queue(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use address::{Config, Handler};
 use ieum::config::Env;
 use ieum::provider::Cause;
-use ieum::runtime::serve_http;
+use ieum::runtime::serve;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve_http("address", start().await).await
+    serve("address", start().await).await
 }
 
 async fn start() -> Result<Handler, Cause> {

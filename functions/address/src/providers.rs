@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use ieum::checkup::Checkup;
 use ieum::gate::Gate;
 use ieum::integration::{Integration, Way};
 use ieum::policy::Policy;
-use ieum::provider::Provider;
+use ieum::provider::{Probe, Provider};
 use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
 use ieum::settings::{Live, Settings};
@@ -33,6 +34,8 @@ pub struct Operations {
     pub locate: Integration<Site, Located>,
     /// The address of a place; nobody but Kakao and the mock can tell.
     pub at: Integration<Point, AddressThere>,
+    /// How their providers are.
+    pub checkup: Checkup,
 }
 
 /// A provider's client, behind the one gate that all its operations pass.
@@ -58,6 +61,22 @@ impl Client {
             Self::Juso(juso, gate) => way(juso, gate),
             Self::Kakao(kakao, gate) => way(kakao, gate),
             Self::Mock(mock, gate) => way(mock, gate),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Juso(..) => "juso",
+            Self::Kakao(..) => "kakao",
+            Self::Mock(..) => "mock",
+        }
+    }
+
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        match self {
+            Self::Juso(juso, _) => Some(Box::new(juso.clone())),
+            Self::Kakao(kakao, _) => Some(Box::new(kakao.clone())),
+            Self::Mock(..) => None,
         }
     }
 
@@ -97,7 +116,9 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
         Fallback::Error => search,
         Fallback::Empty => search.default_answer(AddressPage::default()),
     };
-    Ok(Operations { search, locate, at })
+    let mut checkup = kernel.checkup("address");
+    clients.iter().for_each(|client| checkup.add(client.name(), client.probe()));
+    Ok(Operations { search, locate, at, checkup })
 }
 
 fn operation<Req, Res>(

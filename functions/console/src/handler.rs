@@ -9,14 +9,15 @@ use ieum::clock::SharedClock;
 use ieum::error::{ApiError, NOT_FOUND, STORE_UNAVAILABLE};
 use ieum::gate::Gate;
 use ieum::resilience::circuit_breaker::Circuit;
+use ieum::resilience::health::{self, CHECKER, State, Status};
 use ieum::resilience::rate_limit::Bucket;
 use ieum::runtime::HttpFunction;
 use ieum::start::{Kernel, StartError};
-use ieum::store::Store;
-use serde_json::json;
+use ieum::store::{Item, Store};
+use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::health::{ProviderHealth, Status, of_integration};
+use crate::health::{ProviderHealth, of_integration};
 use crate::integrations::Integrations;
 use crate::steering::Steering;
 
@@ -102,8 +103,9 @@ impl Handler {
     }
 
     async fn health(&self) -> Result<Reply, ApiError> {
-        let names: Vec<&String> = self.integrations.values().flatten().collect();
-        let judged = self.judge(&names).await?;
+        let all = self.integrations.iter();
+        let pairs: Vec<_> = all.flat_map(|(name, providers)| providers.iter().map(move |one| (name, one))).collect();
+        let (judged, checker) = self.judge(&pairs, CHECKER).await?;
         let mut judged = judged.into_iter();
         let mut integrations = BTreeMap::new();
         for (integration, providers) in &self.integrations {
@@ -113,32 +115,63 @@ impl Handler {
         let overall = integrations.values().copied().max().unwrap_or(Status::Healthy);
         let integrations: BTreeMap<_, _> =
             integrations.into_iter().map(|(name, status)| (name, json!({"status": status}))).collect();
-        let body = json!({"status": overall, "integrations": integrations, "checked_at": self.clock.now().rfc3339()});
+        let now = self.clock.now();
+        let checker = checker.is_known(now).then(|| told(&checker));
+        let checked_at = now.rfc3339();
+        let body = json!({
+            "status": overall,
+            "integrations": integrations,
+            "checker": checker,
+            "checked_at": checked_at,
+        });
         Reply::json(http_status(overall), &body)
     }
 
     async fn integration_health(&self, call: &Call) -> Result<Reply, ApiError> {
         let name = call.param("integration");
         let providers = self.integrations.get(name).ok_or_else(|| ApiError::new(NOT_FOUND))?;
-        let judged = self.judge(&providers.iter().collect::<Vec<_>>()).await?;
+        let pairs: Vec<_> = providers.iter().map(|provider| (name, provider)).collect();
+        let (judged, numbers) = self.judge(&pairs, name).await?;
         let status = of_integration(&judged);
-        let checked_at = self.clock.now().rfc3339();
-        let body = json!({"integration": name, "status": status, "providers": judged, "checked_at": checked_at});
+        let now = self.clock.now();
+        let raised = numbers.is_known(now) && numbers.status != Status::Healthy;
+        let body = json!({
+            "integration": name,
+            "status": status,
+            "providers": judged,
+            "alerts": raised.then(|| told(&numbers)),
+            "checked_at": now.rfc3339(),
+        });
         Reply::json(http_status(status), &body)
     }
 
-    /// How each of `providers` is, in their order; one trip to the table.
-    async fn judge(&self, providers: &[&String]) -> Result<Vec<ProviderHealth>, ApiError> {
-        let keys: Vec<String> = providers.iter().flat_map(|provider| Gate::keys(provider)).collect();
+    /// How each of `providers`, named with their integrations, is, in their order, and the state of `subject`; one trip to
+    /// the table.
+    async fn judge(
+        &self,
+        providers: &[(&(impl AsRef<str> + ?Sized), &String)],
+        subject: &str,
+    ) -> Result<(Vec<ProviderHealth>, State), ApiError> {
+        let keys = providers.iter().flat_map(|(integration, provider)| {
+            let [circuit, bucket] = Gate::keys(provider);
+            [circuit, bucket, health::key(&health::provider(integration.as_ref(), provider))]
+        });
+        let keys: Vec<String> = keys.chain([health::key(subject)]).collect();
         let items = self.store.get_many(&keys).await;
         let items = items.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
         let now = self.clock.now();
-        let judged = providers.iter().zip(items.chunks(2)).map(|(provider, items)| {
-            let item = |place: usize| items.get(place).cloned().flatten().unwrap_or_default();
-            ProviderHealth::judge(provider, &Circuit::from(&item(0)), &Bucket::from(&item(1)), now)
+        let item = |items: &[Option<Item>], place: usize| items.get(place).cloned().flatten().unwrap_or_default();
+        let judged = providers.iter().zip(items.chunks(3)).map(|((_, provider), items)| {
+            let (circuit, bucket) = (Circuit::from(&item(items, 0)), Bucket::from(&item(items, 1)));
+            ProviderHealth::judge(provider, &circuit, &bucket, &State::from(&item(items, 2)), now)
         });
-        Ok(judged.collect())
+        Ok((judged.collect(), State::from(&item(&items, items.len() - 1))))
     }
+}
+
+/// A state as the public may know it.
+fn told(state: &State) -> Value {
+    json!({"status": state.status, "reason": state.reason, "since": state.since.rfc3339()})
 }
 
 /// A monitor reads the status code and nothing else.

@@ -1,37 +1,11 @@
-//! How a provider and an integration are, judged from the circuit and the limit that the fleet shares. Pure.
+//! How a provider and an integration are, judged from the circuit and the limit that the fleet shares, and from what the last
+//! health check has found. Pure.
 
 use ieum::clock::Timestamp;
 use ieum::resilience::circuit_breaker::{Circuit, Verdict};
+use ieum::resilience::health::{Reason, State, Status, is_recent};
 use ieum::resilience::rate_limit::Bucket;
 use serde::Serialize;
-
-/// How something is, from good to bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Nothing is known to be wrong.
-    Healthy,
-    /// It works, but something is wrong: failures, throttling, a probe due.
-    Degraded,
-    /// It does not work.
-    Unhealthy,
-}
-
-/// Why a provider is not healthy, as a stable word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Nobody may call it.
-    CircuitOpen,
-    /// The next call decides whether it is well again.
-    CircuitHalfOpen,
-    /// Calls have been failing.
-    Failing,
-    /// It asked us to stay away for a while.
-    Throttled,
-    /// The day's quota is used up.
-    QuotaUsedUp,
-}
 
 /// How much of a day's quota the fleet has used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,11 +32,18 @@ pub struct ProviderHealth {
     /// How much of its daily quota is used, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// Since when it is so, RFC 3339, where a check has found it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// When it was last checked, RFC 3339, unless that is too long ago to say anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<String>,
 }
 
 impl ProviderHealth {
-    /// Judges the provider `name` by what the store holds at `now`.
-    pub fn judge(name: &str, circuit: &Circuit, bucket: &Bucket, now: Timestamp) -> Self {
+    /// Judges the provider `name` by what the store holds at `now`: first by calls, which are newer than any check; where they
+    /// have nothing bad to say and there were none since, by the last check.
+    pub fn judge(name: &str, circuit: &Circuit, bucket: &Bucket, state: &State, now: Timestamp) -> Self {
         let blocked_until = bucket.blocked_until.filter(|until| *until > now);
         let quota = bucket.quota_use(now).map(|(used, of)| Quota { used, of });
         let used_up = quota.is_some_and(|quota| quota.used >= quota.of);
@@ -74,7 +55,21 @@ impl ProviderHealth {
             (Verdict::Closed, None) if circuit.failures > 0 => (Status::Degraded, Some(Reason::Failing), None),
             (Verdict::Closed, None) => (Status::Healthy, None, None),
         };
-        Self { name: name.to_owned(), status, reason, until: until.map(Timestamp::rfc3339), quota }
+        let checked_at = state.checked_at.filter(|_| state.is_known(now));
+        let called_since = checked_at.is_some_and(|at| is_recent(bucket, at));
+        let (status, reason) = match checked_at {
+            Some(_) if status == Status::Healthy && !called_since => (state.status, state.reason),
+            Some(_) | None => (status, reason),
+        };
+        Self {
+            name: name.to_owned(),
+            status,
+            reason,
+            until: until.map(Timestamp::rfc3339),
+            quota,
+            since: checked_at.filter(|_| state.status == status).map(|_| state.since.rfc3339()),
+            checked_at: checked_at.map(Timestamp::rfc3339),
+        }
     }
 }
 
@@ -89,13 +84,16 @@ pub fn of_integration(providers: &[ProviderHealth]) -> Status {
 mod tests {
     use std::time::Duration;
 
+    use ieum::resilience::health::{FORGOTTEN, Finding};
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_233_000_000);
 
     fn judged(circuit: Circuit, blocked: Option<u64>) -> (Status, Option<Reason>) {
         let blocked_until = blocked.map(|seconds| NOW.after(Duration::from_secs(seconds)));
-        let health = ProviderHealth::judge("nice", &circuit, &Bucket { blocked_until, ..Bucket::default() }, NOW);
+        let bucket = Bucket { blocked_until, ..Bucket::default() };
+        let health = ProviderHealth::judge("nice", &circuit, &bucket, &State::default(), NOW);
         (health.status, health.reason)
     }
 
@@ -114,6 +112,22 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_calls_the_last_check_speaks_until_it_is_forgotten() {
+        let state = State::default().after(Finding::Failing(Reason::TimedOut), NOW);
+        let judged = |tat: Timestamp, now: Timestamp| {
+            let bucket = Bucket { tat_us: tat.as_millis() * 1_000, ..Bucket::default() };
+            let health = ProviderHealth::judge("nice", &Circuit::default(), &bucket, &state, now);
+            (health.status, health.reason, health.since)
+        };
+        let long_ago = Timestamp::default();
+        let later = NOW.after(Duration::from_secs(60));
+        let checked = (Status::Degraded, Some(Reason::TimedOut), Some(NOW.rfc3339()));
+        assert_eq!(judged(long_ago, later), checked);
+        assert_eq!(judged(later, later), (Status::Healthy, None, None), "a call since then went well");
+        assert_eq!(judged(long_ago, NOW.after(FORGOTTEN)), (Status::Healthy, None, None));
+    }
+
+    #[test]
     fn an_integration_works_as_long_as_one_provider_does() {
         let with = |statuses: &[Status]| {
             let one = |status: &Status| ProviderHealth {
@@ -122,6 +136,8 @@ mod tests {
                 reason: None,
                 until: None,
                 quota: None,
+                since: None,
+                checked_at: None,
             };
             of_integration(&statuses.iter().map(one).collect::<Vec<_>>())
         };

@@ -10,6 +10,7 @@ use ieum::api::{Call, Reply};
 use ieum::clock::SharedClock;
 use ieum::error::{ApiError, BAD_FORMAT, MISSING, NOT_FOUND, STORE_UNAVAILABLE};
 use ieum::gate;
+use ieum::resilience::health::State;
 use ieum::resilience::invalidation::{MAX_TARGET_BYTES, Rule, Target};
 use ieum::resilience::rate_limit::Bucket;
 use ieum::settings::{Editor, Stored};
@@ -87,7 +88,7 @@ impl Steering {
         }
         let reset = gate::reset(&*self.store, who(call), provider, self.clock.now());
         let circuit = reset.await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
-        let health = ProviderHealth::judge(provider, &circuit, &Bucket::default(), self.clock.now());
+        let health = ProviderHealth::judge(provider, &circuit, &Bucket::default(), &State::default(), self.clock.now());
         Reply::json(200, &json!({"provider": provider, "circuit": "closed", "status": health.status}))
     }
 

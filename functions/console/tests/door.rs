@@ -12,6 +12,7 @@ use ieum::clock::{Clock, SharedClock};
 use ieum::config::Env;
 use ieum::http::HttpClient;
 use ieum::resilience::circuit_breaker::{BreakerPolicy, Cause, Circuit};
+use ieum::resilience::health::{self, Finding, Reason, State};
 use ieum::resilience::rate_limit::{Bucket, Plan, RatePolicy};
 use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
@@ -91,6 +92,35 @@ async fn a_quota_is_shown_and_counts_as_down_when_it_is_used_up() {
     clock.advance(Duration::from_secs(12 * 60 * 60));
     let (_, body) = send(&handler, "health-integration").await;
     assert_eq!(body["providers"][1], json!({"name": "nts", "status": "healthy", "quota": {"used": 0, "of": 2}}));
+}
+
+#[tokio::test]
+async fn what_a_check_has_found_is_served_while_nobody_calls() {
+    let (handler, store, clock) = console().await;
+    let find = |subject: &str, finding: Finding| {
+        let before = store.read(&health::key(subject)).as_ref().map(State::from).unwrap_or_default();
+        let write = before.after(finding, clock.now()).write(subject, &before);
+        assert!(matches!(store.apply(&write), Outcome::Applied(_)));
+    };
+    let (_, body) = send(&handler, "health").await;
+    assert_eq!(body["checker"], Value::Null, "nobody has looked");
+    let since = clock.now().rfc3339();
+    find("verify/nice", Finding::Failing(Reason::TimedOut));
+    find("verify", Finding::Impaired(Reason::Slow));
+    find("checker", Finding::Well);
+    clock.advance(Duration::from_secs(60));
+    let (status, body) = send(&handler, "health-integration").await;
+    assert_eq!((status, &body["status"]), (200, &json!("degraded")));
+    let found =
+        json!({"name": "nice", "status": "degraded", "reason": "timed_out", "since": since, "checked_at": since});
+    assert_eq!(body["providers"][0], found);
+    assert_eq!(body["providers"][1], json!({"name": "nts", "status": "healthy"}));
+    assert_eq!(body["alerts"], json!({"status": "degraded", "reason": "slow", "since": since}));
+    let (_, body) = send(&handler, "health").await;
+    assert_eq!(body["checker"], json!({"status": "healthy", "reason": null, "since": since}));
+    clock.advance(Duration::from_secs(15 * 60));
+    let (_, body) = send(&handler, "health-integration").await;
+    assert_eq!((&body["status"], &body["alerts"]), (&json!("healthy"), &Value::Null), "that is too long ago");
 }
 
 #[tokio::test]

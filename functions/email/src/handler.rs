@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ieum::api::{Call, Edge, Fields, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
+use ieum::checkup::Checkup;
 use ieum::clock::{SharedClock, Timestamp};
 use ieum::delivery::ledger::{self, Batch, Body, Message};
 use ieum::delivery::messages::Messages;
@@ -17,7 +18,7 @@ use ieum::error::{ApiError, Detail, INTERNAL, INVALID_REQUEST, Language, NOT_FOU
 use ieum::idempotency::{Idempotency, KeyRule};
 use ieum::provider::Cause;
 use ieum::queue::{Queue, local, sweep_here};
-use ieum::runtime::{Answer, Bounds, Event, Function, work_here};
+use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::start::Kernel;
 use ieum::store::StoreError;
 use serde_json::{Map, Value, json};
@@ -118,6 +119,7 @@ pub struct Handler {
     intake: Intake,
     composer: Arc<Composer>,
     delivery: Arc<Delivery<Mail>>,
+    checkup: Checkup,
     messages: Messages,
     lists: Lists,
     reports: Reports,
@@ -131,7 +133,8 @@ impl Function for Handler {
         match event {
             Event::Http(event) => Ok(self.answer(*event, deadline_ms).await.into()),
             Event::Queue(batch) => Ok(batch.work(&*self.delivery, BOUNDS, &self.clock, deadline_ms).await.into()),
-            event @ (Event::Scheduled(_) | Event::Logs(_) | Event::Objects(_)) => Err(event.unexpected()),
+            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.checkup.run(probe.paid).await?.into()),
+            Event::Scheduled(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
         }
     }
 }
@@ -168,7 +171,7 @@ impl Handler {
         let all = recipients("email", Some(config.recipient_rate));
         let lists = Lists { all: all.clone(), promotional: recipients("email-promotional", None) };
         let composer = Arc::new(Composer::start(kernel, config).await?);
-        let integration = build(kernel, config, &composer, &lists.promotional).await?;
+        let (integration, checkup) = build(kernel, config, &composer, &lists.promotional).await?;
         let state = (Arc::clone(&durable), Arc::clone(&blobs));
         let delivery = Delivery::new(LIST, integration, all, state, queue, Arc::clone(&clock));
         Ok(Self {
@@ -177,6 +180,7 @@ impl Handler {
             intake: Intake::new(Arc::clone(&composer), blobs),
             composer,
             delivery: Arc::new(delivery),
+            checkup,
             messages: Messages::new(durable, Arc::clone(&clock)),
             lists,
             reports: Reports::start(kernel, config).await?,

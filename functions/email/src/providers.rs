@@ -5,16 +5,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ieum::checkup::{Checkup, Reach};
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Addressed, Letter, Receipt};
 use ieum::error::chain;
 use ieum::integration::{Integration, Way};
-use ieum::provider::{Cause, Provider, ProviderError};
+use ieum::provider::{Cause, Probe, Provider, ProviderError};
 use ieum::start::Kernel;
 
 use crate::compose::Composed;
 use crate::composer::{Composer, Unfit};
-use crate::config::{Config, ProviderName};
+use crate::config::{Config, ProviderName, SesConfig};
 use crate::mail::{Kind, Mail};
 
 pub mod mock;
@@ -83,7 +84,7 @@ pub(crate) fn log(id: &str, mail: &Mail, subject: Option<&str>, provider: Option
     tracing::info!(target: "ieum::email", message_id = id, recipients, template, subject, provider, status, "email");
 }
 
-/// Makes the integration. Who is on the list `promotional` gets no promotional mail.
+/// Makes the integration, and says how its providers are. Who is on the list `promotional` gets no promotional mail.
 ///
 /// # Errors
 /// When a provider's secret cannot be read, or it cannot be set up.
@@ -92,10 +93,10 @@ pub async fn build(
     config: &Config,
     composer: &Arc<Composer>,
     promotional: &Recipients,
-) -> Result<Integration<Letter<Mail>, Receipt>, Cause> {
+) -> Result<(Integration<Letter<Mail>, Receipt>, Checkup), Cause> {
     let settings = kernel.settings(config.schema());
     let breaker = settings.live("EMAIL", config.breaker);
-    let mut ways = Vec::new();
+    let (mut ways, mut checkup) = (Vec::new(), kernel.checkup("email"));
     for name in &config.providers {
         let (transport, owner, rate) = match name {
             ProviderName::Ses => {
@@ -124,11 +125,23 @@ pub async fn build(
             }
             ProviderName::Mock => (Box::new(Mock::new(config.common.mock)) as Box<dyn Transport>, "MOCK", None),
         };
+        checkup.add(transport.name(), probe(kernel, config, *name)?);
         let gate = kernel.gate(transport.name(), breaker.clone(), settings.live(owner, rate));
         let post = Post { transport, composer: Arc::clone(composer), promotional: promotional.clone() };
         ways.push(Way { provider: Box::new(post), gate });
     }
     let policy = settings.live("EMAIL", config.policy.clone());
     let integration = Integration::new("email", "send", policy, ways, Arc::clone(&kernel.clock));
-    Ok(integration.rollups(kernel.rollups("email")))
+    Ok((integration.rollups(kernel.rollups("email")), checkup))
+}
+
+/// How a provider is asked whether it is well: each mail costs, so whether its host takes a connection must do.
+fn probe(kernel: &Kernel, config: &Config, name: ProviderName) -> Result<Option<Box<dyn Probe>>, Cause> {
+    let url = match name {
+        ProviderName::Ses => config.ses.as_ref().map(SesConfig::url).transpose()?,
+        ProviderName::SendGrid => config.sendgrid.as_ref().map(|sendgrid| sendgrid.base_url.clone()),
+        ProviderName::Smtp => config.smtp.as_ref().map(|smtp| smtp.server.url()).transpose()?,
+        ProviderName::Mock => None,
+    };
+    Ok(url.map(|url| Reach::new(&kernel.http, &url) as Box<dyn Probe>))
 }

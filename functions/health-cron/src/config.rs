@@ -1,4 +1,4 @@
-//! The variables of `health-cron`: those of every function.
+//! The variables of `health-cron`. The README has the same table; a test compares the two.
 
 use ieum::config::{Common, ConfigError, Env, Reader};
 
@@ -7,6 +7,10 @@ use ieum::config::{Common, ConfigError, Env, Reader};
 pub struct Config {
     /// What every function needs.
     pub common: Common,
+    /// The ARN of the topic whose subscribers are told what has changed.
+    pub topic: String,
+    /// The bucket that backups are written to.
+    pub archive: String,
 }
 
 impl Config {
@@ -20,6 +24,8 @@ impl Config {
 
     /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
-        Some(Self { common: reader.common()? })
+        let common = reader.common();
+        let (topic, archive) = (reader.text("ALERT_TOPIC_ARN", None), reader.text("ARCHIVE_BUCKET", None));
+        Some(Self { common: common?, topic: topic?, archive: archive? })
     }
 }

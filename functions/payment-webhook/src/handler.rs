@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ieum::api::{Call, Edge, HttpEvent, Reply, Route};
 use ieum::auth::Access;
+use ieum::checkup::{Checkup, Reach};
 use ieum::clock::{SharedClock, Timestamp};
 use ieum::delivery::inbox::{Status, Webhook};
 use ieum::delivery::outbox::Outbox;
@@ -17,7 +18,7 @@ use ieum::error::{
 };
 use ieum::events::{MemoryBus, Publisher};
 use ieum::limiter::{Limiter, Standing as LimitStanding};
-use ieum::provider::Cause;
+use ieum::provider::{Cause, Probe};
 use ieum::queue::{self, DeadLetters, Queue, sweep_here};
 use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::secrets::SecretError;
@@ -139,6 +140,7 @@ pub struct Handler {
     edge: Edge,
     desk: Arc<Desk>,
     gatekeepers: Vec<Gatekeeper>,
+    checkup: Checkup,
     store: Arc<dyn Store>,
     clock: SharedClock,
     bounds: Bounds,
@@ -158,7 +160,8 @@ impl Function for Handler {
                     failed => Err(format!("{failed} providers could not be reconciled").into()),
                 }
             }
-            Event::Scheduled(Scheduled::Sweep(_)) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
+            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.checkup.run(probe.paid).await?.into()),
+            Event::Scheduled(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
         }
     }
 }
@@ -213,6 +216,12 @@ impl Handler {
             Arc::clone(&clock),
         );
         let parties = build(kernel, config).await?;
+        let mut checkup = kernel.checkup("payment");
+        for party in &parties {
+            let account = config.accounts.iter().find(|(name, _)| *name == party.name);
+            let reach = account.map(|(_, account)| Reach::new(&kernel.http, &account.base_url) as Box<dyn Probe>);
+            checkup.add(party.name.as_str(), reach);
+        }
         let gatekeepers = parties.iter().map(|party| Gatekeeper {
             name: party.name,
             source_ips: (config.accounts.iter().find(|(name, _)| *name == party.name))
@@ -231,6 +240,7 @@ impl Handler {
             edge: kernel.edge(&config.common, MAX_BODY_BYTES),
             desk: Arc::new(Desk { webhooks, payments }),
             gatekeepers,
+            checkup,
             store,
             clock,
             bounds: Bounds { at_once: config.at_once, limit: config.worker_limit },

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ieum::api::{Call, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
+use ieum::checkup::Checkup;
 use ieum::clock::{SharedClock, Timestamp};
 use ieum::delivery::ledger::{Body, Message};
 use ieum::delivery::messages::Messages;
@@ -16,7 +17,7 @@ use ieum::error::{ApiError, Code, Detail, INVALID_REQUEST, Issue, NOT_FOUND, STO
 use ieum::idempotency::{Idempotency, KeyRule};
 use ieum::provider::Cause;
 use ieum::queue::{Queue, local, sweep_here};
-use ieum::runtime::{Answer, Bounds, Event, Function, work_here};
+use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::start::Kernel;
 use ieum::store::StoreError;
 use serde_json::{Value, json};
@@ -94,6 +95,7 @@ pub struct Handler {
     edge: Edge,
     idempotency: Idempotency,
     delivery: Arc<Delivery<Text>>,
+    checkup: Checkup,
     messages: Messages,
     references: References,
     reports: Reports,
@@ -112,7 +114,8 @@ impl Function for Handler {
                 self.hear("sns", events::sns(&logs.awslogs.data)?).await?;
                 Ok(Answer::Done(()))
             }
-            event @ (Event::Scheduled(_) | Event::Objects(_)) => Err(event.unexpected()),
+            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.checkup.run(probe.paid).await?.into()),
+            Event::Scheduled(_) | Event::Objects(_) => Err(event.unexpected()),
         }
     }
 }
@@ -148,13 +151,14 @@ impl Handler {
         let references = References::new(Arc::clone(&store), Arc::clone(&clock));
         let (keys, rate) = (kernel.keys.clone(), Some(config.recipient_rate));
         let recipients = Recipients::new(LIST, keys, rate, Arc::clone(&store), Arc::clone(&clock));
-        let integration = build(kernel, config, &references, &recipients).await?;
+        let (integration, checkup) = build(kernel, config, &references, &recipients).await?;
         let kept = (Arc::clone(&store), kernel.blobs());
         let delivery = Delivery::new(LIST, integration, recipients, kept, queue, Arc::clone(&clock));
         Ok(Self {
             edge: kernel.edge(&config.common, MAX_BODY_BYTES),
             idempotency: kernel.idempotency(),
             delivery: Arc::new(delivery),
+            checkup,
             messages: Messages::new(store, Arc::clone(&clock)),
             references,
             reports: Reports::start(kernel, config).await?,

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ieum::checkup::{Checkup, Reach};
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Letter, Receipt};
 use ieum::error::chain;
 use ieum::integration::{Integration, Way};
-use ieum::provider::{Cause, Provider, ProviderError};
+use ieum::provider::{Cause, Probe, Provider, ProviderError};
 use ieum::start::Kernel;
 
-use crate::config::{Config, ProviderName};
+use crate::config::{Config, ProviderName, SnsConfig};
 use crate::events::Reason;
 use crate::references::References;
 use crate::text::{Terms, Text};
@@ -101,7 +102,7 @@ pub(crate) fn log(id: &str, text: &Text, provider: &str, status: &str) {
     tracing::info!(target: "ieum::sms", message_id = id, recipient, provider, status, "sms");
 }
 
-/// Makes the integration.
+/// Makes the integration, and says how its providers are.
 ///
 /// # Errors
 /// When a provider's secret cannot be read, or it cannot be set up.
@@ -110,10 +111,10 @@ pub async fn build(
     config: &Config,
     references: &References,
     recipients: &Recipients,
-) -> Result<Integration<Letter<Text>, Receipt>, Cause> {
+) -> Result<(Integration<Letter<Text>, Receipt>, Checkup), Cause> {
     let settings = kernel.settings(config.schema());
     let breaker = settings.live("SMS", config.breaker);
-    let mut ways = Vec::new();
+    let (mut ways, mut checkup) = (Vec::new(), kernel.checkup("sms"));
     for (name, terms) in config.terms() {
         let (transport, gate) = match name {
             ProviderName::Sns => {
@@ -142,11 +143,23 @@ pub async fn build(
                 (Box::new(transport) as Box<dyn Transport>, kernel.gate("mock", breaker.clone(), None))
             }
         };
+        checkup.add(name.as_str(), probe(kernel, config, name)?);
         let (references, recipients) = (references.clone(), recipients.clone());
         let carrier = Carrier { transport, terms, references, recipients };
         ways.push(Way { provider: Box::new(carrier), gate });
     }
     let policy = settings.live("SMS", config.policy.clone());
     let integration = Integration::new("sms", "send", policy, ways, Arc::clone(&kernel.clock));
-    Ok(integration.rollups(kernel.rollups("sms")))
+    Ok((integration.rollups(kernel.rollups("sms")), checkup))
+}
+
+/// How a provider is asked whether it is well: each text costs, so whether its host takes a connection must do.
+fn probe(kernel: &Kernel, config: &Config, name: ProviderName) -> Result<Option<Box<dyn Probe>>, Cause> {
+    let url = match name {
+        ProviderName::Sns => config.sns.as_ref().map(SnsConfig::url).transpose()?,
+        ProviderName::Twilio => config.twilio.as_ref().map(|twilio| twilio.base_url.clone()),
+        ProviderName::Solapi => config.solapi.as_ref().map(|solapi| solapi.base_url.clone()),
+        ProviderName::Mock => None,
+    };
+    Ok(url.map(|url| Reach::new(&kernel.http, &url) as Box<dyn Probe>))
 }

@@ -155,7 +155,12 @@ impl Config {
 
     /// Whether any answer may be made up.
     pub fn mocked(&self) -> bool {
-        [&self.company, &self.status, &self.representative].iter().any(|list| list.contains(&ProviderName::Mock))
+        self.uses(ProviderName::Mock)
+    }
+
+    /// Whether any operation may ask `provider`.
+    pub fn uses(&self, provider: ProviderName) -> bool {
+        [&self.company, &self.status, &self.representative].iter().any(|list| list.contains(&provider))
     }
 }
 

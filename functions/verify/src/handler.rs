@@ -10,7 +10,8 @@ use ieum::error::{
     code, issue,
 };
 use ieum::integration::{Answer, CallError, Source};
-use ieum::runtime::HttpFunction;
+use ieum::provider::Cause;
+use ieum::runtime::{self, Event, Function, HttpFunction, Scheduled};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
@@ -131,6 +132,16 @@ impl HttpFunction for Handler {
             Action::Status => self.status(&call).await,
         };
         self.edge.serve(&ROUTES, event, deadline_ms, handle).await
+    }
+}
+
+impl Function for Handler {
+    async fn serve(&self, event: Event, deadline_ms: u64) -> Result<runtime::Answer, Cause> {
+        match event {
+            Event::Http(event) => Ok(HttpFunction::serve(self, *event, deadline_ms).await.into()),
+            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.operations.checkup.run(probe.paid).await?.into()),
+            Event::Scheduled(_) | Event::Queue(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
+        }
     }
 }
 

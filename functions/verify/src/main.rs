@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use ieum::config::Env;
 use ieum::provider::Cause;
-use ieum::runtime::serve_http;
+use ieum::runtime::serve;
 use verify::{Config, Handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    serve_http("verify", start().await).await
+    serve("verify", start().await).await
 }
 
 async fn start() -> Result<Handler, Cause> {

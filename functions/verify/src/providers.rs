@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use ieum::checkup::Checkup;
 use ieum::gate::Gate;
 use ieum::integration::{BatchIntegration, Integration, Way};
 use ieum::policy::Policy;
-use ieum::provider::Provider;
+use ieum::provider::{Probe, Provider};
 use ieum::rollups::Rollups;
 use ieum::secrets::SecretError;
 use ieum::settings::{Live, Settings};
@@ -39,6 +40,8 @@ pub struct Operations {
     pub undated_check: Option<Integration<RepresentativeQuery, RepresentativeCheck>>,
     /// Tax status, many at once.
     pub status: BatchIntegration<StatusQuery, TaxStatus>,
+    /// How their providers are.
+    pub checkup: Checkup,
 }
 
 /// A provider's client, behind the one gate that all its operations pass.
@@ -82,6 +85,14 @@ impl Client {
         }
     }
 
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        match self {
+            Self::Nice(nice, _) => Some(Box::new(nice.clone())),
+            Self::Nts(nts, _) => Some(Box::new(nts.clone())),
+            Self::Mock(..) => None,
+        }
+    }
+
     fn status(&self) -> Option<Way<Vec<StatusQuery>, Vec<TaxStatus>>> {
         match self {
             Self::Nice(..) => None,
@@ -113,6 +124,10 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
             .map(|(_, c)| c.clone())
             .collect()
     };
+    let mut checkup = kernel.checkup("verify");
+    for (name, client) in clients.iter().filter(|(name, _)| config.uses(*name)) {
+        checkup.add(name.as_str(), client.probe());
+    }
     let (company, status, check) = (listed(&config.company), listed(&config.status), listed(&config.representative));
 
     let cache = settings.live("VERIFY", config.cache);
@@ -142,6 +157,7 @@ pub async fn build(kernel: &Kernel, config: &Config) -> Result<Operations, Secre
                 .cache(kernel.cache("check", cache))
         }),
         status: BatchIntegration::new(statuses, kernel.cache("status", status_cache), Arc::clone(&kernel.clock)),
+        checkup,
     })
 }
 

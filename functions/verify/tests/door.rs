@@ -485,6 +485,33 @@ async fn the_stale_answer_bridges_a_throttled_provider_too() {
 }
 
 /// What the tests above send, against what lies in `events/`.
+#[tokio::test]
+async fn asked_how_its_providers_are_it_looks_at_calls_first_and_makes_none_that_costs() {
+    let door = Door::open().await;
+    let (well, asked) = (json!({"finding": "well", "asked": false}), json!({"finding": "well", "asked": true}));
+    let idle = door.invoke("probe").await;
+    assert_eq!((&idle["integration"], &idle["numbers"]), (&json!("verify"), &json!({"finding": "well"})));
+    assert_eq!(idle["providers"], json!({"nice": asked, "nts": asked}));
+    let calls = (door.calls("nice").await, door.calls("nts").await, door.sandbox.token_calls("nice").await);
+    assert_eq!(calls, (0, 0, 1), "a token is free");
+    door.send("company").await;
+    let busy = door.invoke("probe").await;
+    assert_eq!(busy["providers"], json!({"nice": well, "nts": asked}), "a call that went well is proof enough");
+
+    door.clock.advance(HOUR);
+    door.sandbox.set_mode("nice", Mode::down()).await;
+    let down = door.invoke("probe").await;
+    let failing = json!({"finding": "failing", "reason": "unreachable", "asked": true});
+    assert_eq!(down["providers"], json!({"nice": failing, "nts": asked}));
+    door.sandbox.set_mode("nice", Mode::status(500)).await;
+    for _ in 0..6 {
+        door.send("company-never-seen").await;
+    }
+    let open = door.invoke("probe").await;
+    let circuit = json!({"finding": "down", "reason": "circuit_open", "asked": false});
+    assert_eq!(open["providers"]["nice"], circuit, "nobody has to be asked");
+}
+
 #[test]
 fn every_event_of_this_function_is_sent_by_a_test() {
     assert_eq!(unsent("verify", &[include_str!("door.rs")]), Vec::<String>::new());

@@ -4,12 +4,13 @@
 //! [`up`] reads `template.yaml` (module `template`), creates what that file describes on a local AWS
 //! (`deploy`, over the plain client in `aws`) and puts a front door (`door`) before the HTTP API. Providers and
 //! functions are known from the template alone; only the smoke tour of `cargo up --check` calls one by name. [`thumbnails`]
-//! does to a folder what `s3-thumbnail` does to a bucket.
+//! does to a folder what `s3-thumbnail` does to a bucket. [`restore`] puts a backup back.
 
 mod aws;
 mod deploy;
 mod door;
 mod local;
+pub mod restore;
 mod template;
 pub mod thumbnails;
 pub mod up;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use xtask::restore;
 use xtask::thumbnails;
 use xtask::up::{self, Options, UpError};
 
@@ -23,6 +24,14 @@ cargo xtask thumbnails DIR [--variants LIST]
 
 Makes the thumbnails of every picture in DIR and below, in DIR/thumbnail/VARIANT/. LIST is as in THUMBNAIL_VARIANTS of
 s3-thumbnail; the default is card=300x200.
+
+cargo xtask restore --table NAME --bucket NAME [--of table/daily] [--manifest KEY] [--prefix PREFIX] [--dry-run]
+
+Puts the newest backup back into the table, or the one of that manifest; only items whose keys begin with PREFIX, if it is given.
+Each part is compared with its digest first. Items that the backup does not have stay. The credentials, the region and
+AWS_ENDPOINT_URL are those of the environment.
+
+  --dry-run          read and compare everything, put nothing
 ";
 
 /// What the arguments ask for.
@@ -30,6 +39,7 @@ enum Command {
     Help,
     Up { options: Box<Options>, check: bool },
     Thumbnails { folder: PathBuf, variants: String },
+    Restore(restore::Options),
 }
 
 #[tokio::main]
@@ -41,6 +51,7 @@ async fn main() -> ExitCode {
             Ok(())
         }
         Ok(Command::Thumbnails { folder, variants }) => return of_folder(&folder, &variants),
+        Ok(Command::Restore(options)) => return put_back(&options).await,
         Err(error) => {
             say(&mut std::io::stderr(), &format!("{USAGE}\n"));
             Err(error)
@@ -59,8 +70,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError
     match arguments.next().as_deref() {
         Some("up") => {}
         Some("thumbnails") => return parse_thumbnails(arguments),
+        Some("restore") => return parse_restore(arguments),
         None | Some("help" | "--help" | "-h") => return Ok(Command::Help),
-        Some(other) => return Err(wrong("`up` or `thumbnails`", other.to_owned())),
+        Some(other) => return Err(wrong("`up`, `thumbnails` or `restore`", other.to_owned())),
     }
     let mut options = Box::new(Options::for_people(root())?);
     let mut check = false;
@@ -92,6 +104,45 @@ fn parse_thumbnails(mut arguments: impl Iterator<Item = String>) -> Result<Comma
     }
     let folder = folder.ok_or_else(|| wrong("followed by a folder", "thumbnails".to_owned()))?;
     Ok(Command::Thumbnails { folder, variants })
+}
+
+fn parse_restore(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError> {
+    let mut options = restore::Options { of: "table/daily".to_owned(), ..restore::Options::default() };
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| wrong("followed by a value", argument.clone()));
+        match argument.as_str() {
+            "--table" => options.table = value()?,
+            "--bucket" => options.bucket = value()?,
+            "--of" => options.of = value()?,
+            "--manifest" => options.manifest = Some(value()?),
+            "--prefix" => options.prefix = value()?,
+            "--dry-run" => options.dry_run = true,
+            "--help" | "-h" => return Ok(Command::Help),
+            _ => return Err(wrong("one of --table, --bucket, --of, --manifest, --prefix, --dry-run", argument)),
+        }
+    }
+    for (name, given) in [("--table", &options.table), ("--bucket", &options.bucket)] {
+        if given.is_empty() {
+            return Err(wrong("given, with a name", name.to_owned()));
+        }
+    }
+    Ok(Command::Restore(options))
+}
+
+/// The exit code tells whether everything that was wanted is back.
+async fn put_back(options: &restore::Options) -> ExitCode {
+    match restore::run(options).await {
+        Ok((manifest, read)) => {
+            let done = if options.dry_run { "would be put back" } else { "are back" };
+            let (wanted, all, when) = (read.wanted, read.items, manifest.started_at);
+            say(&mut std::io::stdout(), &format!("{wanted} of {all} items of the backup of {when} {done}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("error: {}\n", ieum::error::chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn wrong(form: &'static str, value: String) -> UpError {

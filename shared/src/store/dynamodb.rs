@@ -5,14 +5,18 @@
 //! an update that may have happened must not be repeated behind the caller's back.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
+};
 
+use crate::backup::{Page, Whole};
 use crate::clock::Timestamp;
 
 use super::{
@@ -155,6 +159,70 @@ impl Store for DynamoStore {
                 Err(classify(error))
             }
         }
+    }
+}
+
+/// How often what a batch did not take is sent again, and how long that waits at first.
+const BATCH_ATTEMPTS: u32 = 8;
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+
+#[async_trait]
+impl Whole for DynamoStore {
+    async fn page(&self, segment: u32, segments: u32, after: Option<&Key>) -> Result<Page, StoreError> {
+        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let scan = self.client.scan().table_name(&self.table).consistent_read(true);
+        let scan = scan.segment(number(segment)).total_segments(number(segments));
+        let answer = scan.set_exclusive_start_key(after.map(|key| key_of(key))).send().await.map_err(classify)?;
+        let items = answer.items.unwrap_or_default().into_iter().map(|attributes| {
+            let key = own_key(&attributes)?;
+            Ok((key, item_from(attributes)?))
+        });
+        let next = answer.last_evaluated_key.as_ref().map(own_key).transpose()?;
+        Ok(Page { items: items.collect::<Result<_, StoreError>>()?, next })
+    }
+
+    async fn put_all(&self, items: &[(Key, Item)]) -> Result<(), StoreError> {
+        let refused = |error| StoreError::Refused(Box::new(error));
+        let mut left = Vec::with_capacity(items.len());
+        for (key, item) in items {
+            let mut attributes = key_of(key);
+            attributes.extend(item.0.iter().map(|(name, value)| (name.clone(), attribute_from(value.clone()))));
+            let put = PutRequest::builder().set_item(Some(attributes)).build().map_err(refused)?;
+            left.push(WriteRequest::builder().put_request(put).build());
+        }
+        for attempt in 0..BATCH_ATTEMPTS {
+            let batch = self.client.batch_write_item().request_items(&self.table, left);
+            let answer = batch.send().await.map_err(classify)?;
+            left = answer.unprocessed_items.unwrap_or_default().remove(&self.table).unwrap_or_default();
+            if left.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(BATCH_PAUSE * 2_u32.pow(attempt)).await;
+        }
+        Err(StoreError::Throttled("a batch was not taken".into()))
+    }
+
+    async fn bytes(&self) -> Result<u64, StoreError> {
+        let answer = self.client.describe_table().table_name(&self.table).send().await.map_err(classify)?;
+        let bytes = answer.table.and_then(|table| table.table_size_bytes);
+        Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
+    }
+
+    async fn export(&self, bucket: &str, prefix: &str) -> Result<String, StoreError> {
+        let unnamed = || StoreError::Unreadable("the table or its export has no ARN".to_owned());
+        let answer = self.client.describe_table().table_name(&self.table).send().await.map_err(classify)?;
+        let table = answer.table.and_then(|table| table.table_arn).ok_or_else(unnamed)?;
+        let export = self.client.export_table_to_point_in_time().table_arn(table).s3_bucket(bucket).s3_prefix(prefix);
+        let answer = export.send().await.map_err(classify)?;
+        answer.export_description.and_then(|export| export.export_arn).ok_or_else(unnamed)
+    }
+}
+
+/// An item's own key.
+fn own_key(attributes: &HashMap<String, AttributeValue>) -> Result<Key, StoreError> {
+    match attributes.get(PARTITION_KEY) {
+        Some(AttributeValue::S(key)) => Ok(key.clone()),
+        Some(_) | None => Err(StoreError::Unreadable("an item has no key".to_owned())),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::backup::{Page, Whole};
 use crate::clock::Timestamp;
 
 use super::{
@@ -131,6 +132,35 @@ impl Store for MemoryStore {
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
         Ok(self.apply(update))
+    }
+}
+
+/// A segment is what a key's length and letters add up to, which is as good as any.
+#[async_trait]
+impl Whole for MemoryStore {
+    async fn page(&self, segment: u32, segments: u32, after: Option<&Key>) -> Result<Page, StoreError> {
+        const MOST: usize = 100;
+        let of = |key: &str| key.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let items = self.items();
+        let wanted = |key: &&Key| of(key) % segments == segment && after.is_none_or(|after| *key > after);
+        let mut keys: Vec<&Key> = items.keys().filter(wanted).collect();
+        keys.sort_unstable();
+        let next = keys.get(MOST).and_then(|_| keys.get(MOST - 1)).map(|key| (*key).clone());
+        let found = keys.into_iter().take(MOST).filter_map(|key| items.get_key_value(key));
+        Ok(Page { items: found.map(|(key, item)| (key.clone(), item.clone())).collect(), next })
+    }
+
+    async fn put_all(&self, items: &[(Key, Item)]) -> Result<(), StoreError> {
+        items.iter().for_each(|(key, item)| self.replace(key.clone(), item.clone()));
+        Ok(())
+    }
+
+    async fn bytes(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn export(&self, _: &str, _: &str) -> Result<String, StoreError> {
+        Err(StoreError::Refused("memory exports nothing".into()))
     }
 }
 

@@ -60,6 +60,11 @@ async fn the_written_rules_hold() {
 }
 
 #[tokio::test]
+async fn a_whole_table_is_read_and_put() {
+    ieum::backup::conformance::check(&embedded()).await;
+}
+
+#[tokio::test]
 async fn the_histories_every_store_is_asked_have_the_same_answers_as_in_memory() {
     for seed in conformance::SEEDS {
         conformance::check_random(&embedded(), seed, 25, 20).await;

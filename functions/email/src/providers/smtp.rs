@@ -26,6 +26,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use url::Url;
 
 use super::Transport;
 use crate::compose::{Composed, lettre_address};
@@ -59,6 +60,17 @@ pub struct Server {
     pub port: u16,
     /// How the connection is protected.
     pub security: Security,
+}
+
+impl Server {
+    /// Where a connection is made to, TLS included where it is there from the first byte.
+    ///
+    /// # Errors
+    /// When the host is no part of an address.
+    pub fn url(&self) -> Result<Url, Cause> {
+        let scheme = if self.security == Security::Tls { "https" } else { "http" };
+        Ok(Url::parse(&format!("{scheme}://{}:{}", self.host, self.port))?)
+    }
 }
 
 /// The secret of this provider family: a user and a password, or the keys of an IAM user that SES's SMTP password is made of.

@@ -122,6 +122,13 @@ impl Door {
         self.serve(event).await
     }
 
+    /// Calls it with `events/verify-{event}.json`, as a schedule or another function does.
+    pub async fn invoke(&self, event: &str) -> Value {
+        let answer = ieum::runtime::answer(&self.handler, self::event(event), 0);
+        let answer = answer.with_subscriber(self.dispatch.clone()).await.expect("an answer");
+        serde_json::to_value(answer).expect("JSON")
+    }
+
     async fn serve(&self, event: Value) -> Response {
         let event: HttpEvent = serde_json::from_value(event).expect("an event of API Gateway");
         let response = self.handler.serve(event, 0).with_subscriber(self.dispatch.clone()).await;

@@ -1,0 +1,50 @@
+//! `cargo xtask restore`: puts a backup back, with the credentials of whoever runs it.
+//!
+//! Nothing is deleted: items that the backup has are put over those that are there, others stay. Each part is compared with its
+//! digest before anything of it is put; `ieum::backup` has the rules.
+
+use ieum::aws::Aws;
+use ieum::backup::{self, BackupError, Manifest, Read, latest};
+use ieum::http::{HttpClient, TlsError};
+
+/// What is put back, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The table.
+    pub table: String,
+    /// The archive's bucket.
+    pub bucket: String,
+    /// Whose newest backup it is: `table/daily`.
+    pub of: String,
+    /// The manifest of another one than the newest.
+    pub manifest: Option<String>,
+    /// What the keys of the items begin with; everything, when empty.
+    pub prefix: String,
+    /// Whether nothing is put, and only said what would be.
+    pub dry_run: bool,
+}
+
+/// Why nothing, or not everything, was put back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// The backup cannot be used, or the table did not take it.
+    #[error("the backup was not put back")]
+    Backup(#[from] BackupError),
+}
+
+/// Puts the backup back, and says which it was and how much of it that is.
+///
+/// # Errors
+/// [`RestoreError`]. What was put before stays; doing it again does no harm.
+pub async fn run(options: &Options) -> Result<(Manifest, Read), RestoreError> {
+    let aws = Aws::new(HttpClient::new(None)?).await;
+    let (archive, table) = (aws.blobs(&options.bucket), aws.store(&options.table));
+    let key = options.manifest.clone().unwrap_or_else(|| latest(&options.of));
+    let manifest = backup::manifest(&archive, &key).await?;
+    let table: Option<&dyn backup::Whole> = if options.dry_run { None } else { Some(&table) };
+    let read = backup::restore(&archive, &manifest, &options.prefix, table).await?;
+    Ok((manifest, read))
+}
