@@ -192,6 +192,31 @@ impl Reply {
         Ok(Self { status, headers: Vec::new(), body })
     }
 
+    /// A page, script or style of ours, for a browser that loads only what `policy` (CSP, level 3) allows.
+    ///
+    /// # Errors
+    /// 500 when the policy is not fit for a header.
+    pub fn page(content_type: &'static str, policy: &str, body: impl Into<String>) -> Result<Self, ApiError> {
+        let policy = HeaderValue::from_str(policy).map_err(|error| ApiError::new(INTERNAL).because(error))?;
+        let headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (header::CONTENT_SECURITY_POLICY, policy),
+            (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin")),
+        ];
+        Ok(Self { status: 200, headers, body: body.into() })
+    }
+
+    /// A body of text that is not JSON. Its content type names the charset.
+    pub fn text(status: u16, content_type: &'static str, body: impl Into<String>) -> Self {
+        Self { status, headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body: body.into() }
+    }
+
+    /// Sets a header, in place of the one every answer has under that name.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     /// Adds where the body comes from, as the headers `x-ieum-source` and `age`.
     pub fn provenance<T>(mut self, answer: &Answer<T>) -> Self {
         self.headers.push((SOURCE, HeaderValue::from_static(answer.source.label())));
@@ -334,7 +359,9 @@ impl Edge {
                 let mut headers = HeaderMap::new();
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                headers.extend(reply.headers.clone());
+                for (name, value) in &reply.headers {
+                    headers.insert(name, value.clone());
+                }
                 (reply.status, headers, reply.body.clone())
             }
             Err(error) => {

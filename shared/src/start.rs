@@ -26,7 +26,7 @@ use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
 use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
-use crate::settings::{Live, Schema, Settings};
+use crate::settings::{Live, Schema, Settings, Texts};
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
 
@@ -63,6 +63,8 @@ pub struct Kernel {
     pub keys: RequestKeys,
     /// How much is logged, for whoever changes it at run time.
     pub levels: LevelSwitch,
+    /// The variables of this deployment that can be changed while it runs.
+    adjustable: Texts,
 }
 
 impl Kernel {
@@ -115,8 +117,8 @@ impl Kernel {
         let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
         let keys = RequestKeys::new(SecretSlice::from(cache_key));
-        let levels = LevelSwitch::new(common.log_level);
-        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, levels })
+        let (levels, adjustable) = (LevelSwitch::new(common.log_level), common.adjustable.clone());
+        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, levels, adjustable })
     }
 
     /// The secret of a provider family.
@@ -136,7 +138,8 @@ impl Kernel {
 
     /// What can be changed of the integration of this function while it runs.
     pub fn settings(&self, schema: Schema) -> Arc<Settings> {
-        Settings::new(schema, Arc::clone(&self.quick), Arc::clone(&self.clock), self.levels.clone())
+        let (environment, levels) = (Some(self.adjustable.clone()), self.levels.clone());
+        Settings::new(schema, environment, Arc::clone(&self.quick), Arc::clone(&self.clock), levels)
     }
 
     /// The gate before a provider. One provider has one gate per process, whatever its operations.
