@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use ieum::api::Route;
 use ieum::config::{Env, Reader};
+use ieum::runtime::{Event, Scheduled, Sweep};
 use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
 
@@ -23,10 +24,16 @@ fn functions() -> Vec<Function> {
     let env = Env::from([
         ("STAGE", "dev"),
         ("TABLE_NAME", "t"),
+        ("BUCKET_NAME", "b"),
         ("IEUM_SECRET", "s"),
         ("VERIFY_PROVIDERS", "nice,nts"),
         ("VERIFY_STATUS_PROVIDERS", "nts"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "nts,nice"),
+        ("ADDRESS_PROVIDERS", "juso,kakao"),
+        ("SMS_PROVIDERS", "solapi,twilio,sns"),
+        ("PAYMENT_PROVIDERS", "toss,portone,iamport,stripe,kakaopay"),
+        ("EMAIL_PROVIDERS", "ses,sendgrid,smtp"),
+        ("EMAIL_SERVICE", "custom"),
     ]);
     let asked = |read: fn(&Reader<'_>)| {
         let reader = Reader::new(&env);
@@ -40,9 +47,39 @@ fn functions() -> Vec<Function> {
             variables: asked(|reader| drop(verify::Config::read(reader))),
         },
         Function {
+            name: "s3-thumbnail",
+            routes: Vec::new(),
+            variables: asked(|reader| drop(s3_thumbnail::Config::read(reader))),
+        },
+        Function {
+            name: "address",
+            routes: routes(&address::handler::ROUTES),
+            variables: asked(|reader| drop(address::Config::read(reader))),
+        },
+        Function {
             name: "console",
             routes: routes(&console::handler::ROUTES),
             variables: asked(|reader| drop(console::Config::read(reader))),
+        },
+        Function {
+            name: "sms",
+            routes: routes(&sms::handler::ROUTES),
+            variables: asked(|reader| drop(sms::Config::read(reader))),
+        },
+        Function {
+            name: "email",
+            routes: routes(&email::handler::ROUTES),
+            variables: asked(|reader| drop(email::Config::read(reader))),
+        },
+        Function {
+            name: "health-cron",
+            routes: Vec::new(),
+            variables: asked(|reader| drop(health_cron::Config::read(reader))),
+        },
+        Function {
+            name: "payment-webhook",
+            routes: routes(&payment_webhook::handler::ROUTES),
+            variables: asked(|reader| drop(payment_webhook::Config::read(reader))),
         },
     ]
 }
@@ -143,6 +180,17 @@ fn the_template_sets_what_is_required_and_nothing_unknown() {
 }
 
 #[test]
+fn a_program_that_is_deployed_twice_is_told_the_same_both_times() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources");
+    for function in functions() {
+        let of_it = resources.values().filter(|one| one["Metadata"]["BuildProperties"]["Binary"] == function.name);
+        let told: Vec<&Yaml> = of_it.map(|one| &one["Properties"]["Environment"]).collect();
+        assert!(told.windows(2).all(|two| two[0] == two[1]), "{}", function.name);
+    }
+}
+
+#[test]
 fn the_console_offers_what_each_function_lets_change() {
     let words = |schema: &Schema| schema.settings().map(|(name, form)| (name.to_owned(), form)).collect::<Vec<_>>();
     let env = Env::from([
@@ -150,10 +198,183 @@ fn the_console_offers_what_each_function_lets_change() {
         ("VERIFY_PROVIDERS", "mock"),
         ("VERIFY_STATUS_PROVIDERS", "mock"),
         ("VERIFY_REPRESENTATIVE_PROVIDERS", "mock"),
+        ("ADDRESS_PROVIDERS", "mock"),
+        ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org"),
+        ("EMAIL_PROVIDERS", "mock"),
+        ("EMAIL_FROM", "noreply@example.kr"),
+        ("SMS_PROVIDERS", "mock"),
     ]);
     let verify = verify::Config::from_env(&env).expect("a configuration").schema();
-    let offered = console::integrations::schema("verify", &["mock".to_owned()]);
-    assert_eq!(words(&offered), words(&verify));
+    let address = address::Config::from_env(&env).expect("a configuration").schema();
+    let email = email::Config::from_env(&env).expect("a configuration").schema();
+    let sms = sms::Config::from_env(&env).expect("a configuration").schema();
+    for of_function in [verify, address, email, sms] {
+        let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
+        assert_eq!(words(&offered), words(&of_function));
+    }
+}
+
+/// What a queue and its consumer must be, and are not, in `template`.
+fn faults_of_queues(template: &Yaml) -> Vec<String> {
+    let mut faults = Vec::new();
+    let resources = template["Resources"].as_mapping().expect("resources");
+    let of_kind = |kind: &'static str| {
+        resources
+            .iter()
+            .filter(move |(_, resource)| resource["Type"] == kind)
+            .map(|(id, resource)| (id.as_str().expect("a name").to_owned(), &resource["Properties"]))
+    };
+    let queues: BTreeMap<String, &Yaml> = of_kind("AWS::SQS::Queue").collect();
+    let mut consumed = BTreeSet::new();
+    for (id, function) in of_kind("AWS::Serverless::Function") {
+        let limit = [&function["Timeout"], &template["Globals"]["Function"]["Timeout"]];
+        let limit = limit.into_iter().find_map(Yaml::as_u64).expect("a function has a time limit");
+        for event in function["Events"].as_mapping().into_iter().flat_map(|events| events.values()) {
+            if event["Type"] != "SQS" {
+                continue;
+            }
+            let source = &event["Properties"];
+            let mut must = |holds: bool, what: &str| {
+                if !holds {
+                    faults.push(format!("{id}: {what}"));
+                }
+            };
+            let reports = source["FunctionResponseTypes"]
+                .as_sequence()
+                .is_some_and(|types| types.iter().any(|kind| kind == "ReportBatchItemFailures"));
+            must(reports, "a batch must not be all or nothing");
+            let most = source["ScalingConfig"]["MaximumConcurrency"].as_u64();
+            must(most.is_some_and(|most| (2..=1_000).contains(&most)), "no bound on the consumers of a queue");
+            must(function.get("ReservedConcurrentExecutions").is_none(), "refused pollers would make dead letters");
+            let name = arn_of(&source["Queue"]);
+            let queue = name.as_ref().and_then(|name| queues.get(name));
+            let visible = queue.and_then(|queue| queue["VisibilityTimeout"].as_u64()).unwrap_or(30);
+            must(visible >= 6 * limit, "a wake-up is handed out again while it is worked on");
+            consumed.extend(name);
+        }
+    }
+    let dead: BTreeSet<String> = queues.values().filter_map(|queue| dead_letters(queue)).collect();
+    for (id, queue) in &queues {
+        let two_weeks = queue["MessageRetentionPeriod"] == 1_209_600;
+        let once = dead.contains(id) != consumed.contains(id);
+        let received = queue["RedrivePolicy"]["maxReceiveCount"] == 5;
+        let known = dead_letters(queue).is_some_and(|target| target != *id && queues.contains_key(&target));
+        for (holds, what) in [
+            (once, "either a function consumes it, or it holds dead letters"),
+            (dead.contains(id) || received && known, "after five receipts a wake-up is a dead letter"),
+            (two_weeks, "what is dead is kept for two weeks"),
+            (queue["SqsManagedSseEnabled"] == true, "it is not encrypted"),
+        ] {
+            if !holds {
+                faults.push(format!("{id}: {what}"));
+            }
+        }
+    }
+    faults
+}
+
+/// The resource whose ARN this is.
+fn arn_of(value: &Yaml) -> Option<String> {
+    let Yaml::Tagged(tagged) = value else { return None };
+    tagged.value.as_str()?.strip_suffix(".Arn").filter(|_| tagged.tag == "GetAtt").map(str::to_owned)
+}
+
+fn dead_letters(queue: &Yaml) -> Option<String> {
+    arn_of(&queue["RedrivePolicy"]["deadLetterTargetArn"])
+}
+
+#[test]
+fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
+    assert_eq!(faults_of_queues(&template()), Vec::<String>::new());
+    let page = read("CONTRIBUTING.md");
+    let pattern =
+        page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the pattern of a queue");
+    let pattern = format!("Resources:\n{pattern}");
+    let faults = |text: &str| faults_of_queues(&serde_yaml_ng::from_str(text).expect("YAML"));
+    assert_eq!(faults(&pattern), Vec::<String>::new());
+    for (good, bad) in [
+        ("[ReportBatchItemFailures]", "[]"),
+        ("{MaximumConcurrency: 5}", "{}"),
+        ("Timeout: 60\n", "Timeout: 61\n"),
+        ("Timeout: 60\n", "Timeout: 60\n      ReservedConcurrentExecutions: 5\n"),
+        ("VisibilityTimeout: 360", "VisibilityTimeout: 359"),
+        ("maxReceiveCount: 5", "maxReceiveCount: 1"),
+        ("MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600"),
+        ("SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false"),
+        ("Type: SQS\n", "Type: SNS\n"),
+        ("!GetAtt EmailDeadLetters.Arn", "!GetAtt EmailQueue.Arn"),
+        ("!GetAtt EmailDeadLetters.Arn", "!GetAtt Elsewhere.Arn"),
+    ] {
+        let broken = pattern.replacen(good, bad, 1);
+        assert!(broken != pattern && !faults(&broken).is_empty(), "`{bad}` goes unnoticed");
+    }
+}
+
+/// The queues in which buckets announce their objects, as the buckets describe them.
+fn announced(template: &Yaml) -> Vec<Yaml> {
+    let resources = template["Resources"].as_mapping().expect("resources").values();
+    let buckets = resources.filter(|resource| resource["Type"] == "AWS::S3::Bucket");
+    let queues = |bucket: &Yaml| bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"].clone();
+    buckets.flat_map(|bucket| queues(bucket).as_sequence().cloned().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_thumbnail_can_have_no_thumbnails() {
+    let template = template();
+    let variables = &in_template(&template, "s3-thumbnail")["Properties"]["Environment"]["Variables"];
+    let prefix = |name: &str| variables[name].as_str().expect("a prefix").to_owned();
+    let (source, target) = (prefix("THUMBNAIL_SOURCE_PREFIX"), prefix("THUMBNAIL_TARGET_PREFIX"));
+    assert!(!source.starts_with(&target) && !target.starts_with(&source));
+    let of_pictures = |queue: &Yaml| arn_of(&queue["Queue"]).as_deref() == Some("ThumbnailQueue");
+    let announced: Vec<Yaml> = announced(&template).into_iter().filter(of_pictures).collect();
+    assert_eq!(announced.len(), 1, "one bucket announces its pictures");
+    let rules = announced[0]["Filter"]["S3Key"]["Rules"].as_sequence().expect("rules");
+    assert_eq!((rules.len(), &rules[0]["Name"], &rules[0]["Value"]), (1, &"prefix".into(), &source.into()));
+    // What is written lies where nothing is announced.
+    let written =
+        serde_yaml_ng::to_string(&in_template(&template, "s3-thumbnail")["Properties"]["Policies"]).expect("YAML");
+    let put = written
+        .split("Action: s3:PutObject")
+        .nth(1)
+        .and_then(|rest| rest.split("Effect").next())
+        .expect("a permission");
+    assert!(put.contains(&format!("/{target}*")), "{put}");
+    assert_eq!(written.matches("s3:PutObject").count(), 1);
+}
+
+#[test]
+fn every_queue_is_swept_each_minute_by_somebody_who_may_send_to_it() {
+    let template = template();
+    let resources = template["Resources"].as_mapping().expect("resources").values();
+    let mut sources: Vec<Yaml> = Vec::new();
+    for function in resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function") {
+        let events = function["Properties"]["Events"].as_mapping().expect("events").values();
+        sources.extend(events.filter(|event| event["Type"] == "SQS").map(|event| event["Properties"]["Queue"].clone()));
+    }
+    // What S3 has announced is on no list.
+    let announced: Vec<String> = announced(&template).iter().filter_map(|queue| arn_of(&queue["Queue"])).collect();
+    let consumed: BTreeSet<String> =
+        sources.iter().filter_map(arn_of).filter(|queue| !announced.contains(queue)).collect();
+    let cron = in_template(&template, "health-cron")["Properties"].clone();
+    let schedule = &cron["Events"]["Sweep"]["Properties"];
+    assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
+    let Yaml::Tagged(input) = &schedule["Input"] else { panic!("the input is no `!Sub`") };
+    let input = input.value.as_str().expect("text");
+    let event = serde_json::from_str(&input.replace("${", "https://")).expect("JSON");
+    let Event::Scheduled(Scheduled::Sweep(lists)) = Event::read(event).expect("an event of a schedule") else {
+        panic!("the schedule sweeps nothing");
+    };
+    let named =
+        |sweep: &Sweep| sweep.queue.strip_prefix("https://").and_then(|name| name.strip_suffix('}')).map(str::to_owned);
+    let swept: BTreeSet<String> = lists.iter().map(|sweep| named(sweep).expect("a queue of this template")).collect();
+    assert_eq!(swept, consumed);
+    let names: BTreeSet<&str> = lists.iter().map(|sweep| sweep.list.as_str()).collect();
+    assert_eq!(names.len(), lists.len(), "each list once: a queue may have several");
+    let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let sends = statements.iter().find(|statement| statement["Action"] == "sqs:SendMessage");
+    let allowed: BTreeSet<String> =
+        sends.and_then(|sends| sends["Resource"].as_sequence()).into_iter().flatten().filter_map(arn_of).collect();
+    assert_eq!(allowed, consumed);
 }
 
 #[test]

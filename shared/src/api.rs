@@ -8,6 +8,7 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument;
+use url::Url;
 
 use crate::auth::{Access, Caller, Door};
 use crate::clock::{SharedClock, millis};
@@ -32,6 +34,7 @@ use crate::integration::Answer;
 use crate::limiter::Standing;
 use crate::telemetry::redact;
 use crate::telemetry::trace::TraceId;
+use crate::webhook::Received;
 
 mod callers;
 mod fields;
@@ -67,8 +70,10 @@ struct RequestContext {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HttpContext {
     method: String,
+    source_ip: Option<String>,
 }
 
 /// The response in API Gateway's form.
@@ -105,6 +110,8 @@ pub struct Route<A> {
 pub struct Call {
     method: &'static str,
     path: &'static str,
+    raw_path: String,
+    source_ip: Option<IpAddr>,
     params: HashMap<&'static str, String>,
     query: String,
     headers: HeaderMap,
@@ -144,6 +151,34 @@ impl Call {
     /// The header `name`, if it is there and readable.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The address the request came from, as the gateway saw it.
+    pub fn source_ip(&self) -> Option<IpAddr> {
+        self.source_ip
+    }
+
+    /// The URL as its sender called it, below the configured address `public`: what the header `Host` says is the sender's
+    /// own word.
+    pub fn url(&self, public: &Url) -> String {
+        let mut url = format!("{}{}", public.as_str().trim_end_matches('/'), self.raw_path);
+        if !self.query.is_empty() {
+            url.push('?');
+            url.push_str(&self.query);
+        }
+        url
+    }
+
+    /// The request as a webhook: its headers and its body, byte for byte, called at `url` (see [`Call::url`]).
+    ///
+    /// # Errors
+    /// 400 for a compressed body: nobody sends one, and none is unpacked.
+    pub fn received<'r>(&'r self, url: &'r str) -> Result<Received<'r>, ApiError> {
+        let encoding = self.header(header::CONTENT_ENCODING.as_str());
+        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return Err(ApiError::invalid(header::CONTENT_ENCODING.as_str(), BAD_FORMAT));
+        }
+        Ok(Received { headers: &self.headers, body: &self.body, url })
     }
 
     /// The body's members.
@@ -278,7 +313,7 @@ impl Edge {
         let language = accept.map_or_else(Language::default, Language::from_accept_language);
         let deadline = began + self.time_allowed(environment_deadline_ms);
         let span = tracing::info_span!(target: "ieum::api", "request", trace_id = trace.as_str());
-        async {
+        let work = async {
             log_request(&event, &headers);
             let method = event.request_context.http.method.clone();
             let found = find(routes, &method, event.raw_path.as_deref().unwrap_or_default());
@@ -298,9 +333,8 @@ impl Edge {
                 "edge.response"
             );
             response
-        }
-        .instrument(span)
-        .await
+        };
+        trace.clone().during(work).instrument(span).await
     }
 
     async fn admitted<A: Copy>(
@@ -320,7 +354,9 @@ impl Edge {
         let body = self.body(event.body, event.is_base64_encoded == Some(true))?;
         let query = event.raw_query_string.unwrap_or_default();
         let (method, path) = (route.method, route.path);
-        let call = Call { method, path, params, query, headers, body, caller, deadline };
+        let raw_path = event.raw_path.unwrap_or_default();
+        let source_ip = event.request_context.http.source_ip.and_then(|text| text.parse().ok());
+        let call = Call { method, path, raw_path, source_ip, params, query, headers, body, caller, deadline };
         let reply = handle(route.action, call).await?;
         Ok(match standing {
             Some(standing) => reply.standing(&standing),

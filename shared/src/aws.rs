@@ -9,8 +9,13 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 
+use crate::blobs::S3Blobs;
+use crate::events::EventBus;
 use crate::http::HttpClient;
+use crate::queue::SqsQueue;
 use crate::store::DynamoStore;
 
 /// How long an AWS call may take in all. The kernel's state has a shorter limit of its own.
@@ -35,11 +40,51 @@ impl Aws {
         Self { config: Arc::new(config) }
     }
 
+    /// The clients that `config` makes.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn of(config: SdkConfig) -> Self {
+        Self { config: Arc::new(config) }
+    }
+
     /// The store in `table`.
     pub fn store(&self, table: &str) -> DynamoStore {
         let config =
             aws_sdk_dynamodb::config::Builder::from(&*self.config).retry_config(RetryConfig::disabled()).build();
         DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+    }
+
+    /// The blobs in `bucket`.
+    pub fn blobs(&self, bucket: &str) -> S3Blobs {
+        S3Blobs::new(self.s3(), bucket)
+    }
+
+    /// The S3 client. What is sent is signed with its digest; checksums beyond that only where S3 insists.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&*self.config)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    /// The queue at `url`.
+    pub fn queue(&self, url: &str) -> SqsQueue {
+        SqsQueue::new(self.sqs(), url)
+    }
+
+    /// The SQS client, for messages that are no wake-ups.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+
+    /// Who this process is to AWS, for a request that is signed without an SDK client.
+    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.config.credentials_provider()
+    }
+
+    /// The event bus of this name or ARN.
+    pub fn events(&self, bus: &str) -> EventBus {
+        EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
     }
 
     /// The Secrets Manager client.

@@ -281,6 +281,25 @@ impl<'e> Reader<'e> {
         })
     }
 
+    /// An address on this machine that stands in for a host which is not a setting; absent unless `stage` is local.
+    pub fn local_url(&self, name: &str, stage: Stage) -> Option<Option<Url>> {
+        let Some(text) = self.optional_text(name) else { return Some(None) };
+        let url = Url::parse(&text).ok().filter(|url| {
+            url.scheme() == "http" && matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+        });
+        match (stage, url) {
+            (Stage::Local, Some(url)) => Some(Some(url)),
+            (Stage::Local, None) => {
+                self.mistake(format!("`{name}` is `{text}`: expected an http:// address on loopback"));
+                None
+            }
+            (Stage::Dev | Stage::Staging | Stage::Production, _) => {
+                self.mistake(format!("`{name}` is set: allowed only when `STAGE` is `local`"));
+                None
+            }
+        }
+    }
+
     /// The path of an endpoint, appended to a base address.
     pub fn path(&self, name: &str, default: Option<&str>) -> Option<String> {
         self.read(name, default, "a path that begins with `/`", |text| {
@@ -320,6 +339,10 @@ impl<'e> Reader<'e> {
             Stage::Local => Some(self.optional_text("TABLE_NAME")),
             Stage::Dev | Stage::Staging | Stage::Production => self.text("TABLE_NAME", None).map(Some),
         };
+        let bucket = match table {
+            Some(None) => Some(self.optional_text("BUCKET_NAME")),
+            Some(Some(_)) | None => self.text("BUCKET_NAME", None).map(Some),
+        };
         // Without a table there is no AWS at all, and so no secret of the layer's own: see `Common::secret`.
         let secret = match (stage, self.env.get("IEUM_SECRET")) {
             (Stage::Local, None) => {
@@ -343,6 +366,7 @@ impl<'e> Reader<'e> {
             stage,
             log_level: level?,
             table: table?,
+            bucket: bucket?,
             secret: secret?,
             store_timeout: store_timeout?,
             local_key,
@@ -404,11 +428,20 @@ impl<'e> Reader<'e> {
     /// The rate limit of the provider whose variables begin with `prefix`: `calls` per second and no daily quota unless
     /// set otherwise.
     pub fn rate(&self, prefix: &str, calls: u32, burst: u32) -> Option<RatePolicy> {
+        self.rate_with_quota(prefix, calls, burst, None)
+    }
+
+    /// The same, with `daily` calls a day unless set otherwise.
+    pub fn rate_with_quota(&self, prefix: &str, calls: u32, burst: u32, daily: Option<u32>) -> Option<RatePolicy> {
         let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), range::RATE_PER_PERIOD);
         let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(1), range::RATE_PERIOD_SECONDS);
         let burst = self.number(&format!("{prefix}_RATE_BURST"), Some(burst), range::RATE_BURST);
         let wait = self.span(&format!("{prefix}_RATE_MAX_WAIT_MS"), Some(2_000), 0..=60_000);
-        let daily = self.optional_number(&format!("{prefix}_DAILY_QUOTA"), range::DAILY_QUOTA);
+        let quota = format!("{prefix}_DAILY_QUOTA");
+        let daily = match daily {
+            Some(_) => self.number(&quota, daily, range::DAILY_QUOTA).map(Some),
+            None => self.optional_number(&quota, range::DAILY_QUOTA),
+        };
         Some(RatePolicy::new(calls?, period?, burst?, wait?)?.daily(daily?))
     }
 }
@@ -422,6 +455,8 @@ pub struct Common {
     pub log_level: LogLevel,
     /// The shared table; without one (local only) state lives in this process.
     pub table: Option<String>,
+    /// The bucket of what is too large for the table; absent only where there is no table.
+    pub bucket: Option<String>,
     /// The layer's own secret; without one (local only) keys are made up at start.
     pub secret: Option<SecretName>,
     /// The longest the kernel's own state may hold a request up.
@@ -452,7 +487,12 @@ mod tests {
     use super::*;
 
     fn dev() -> Env {
-        Env::from([("STAGE", "dev"), ("TABLE_NAME", "ieum-dev"), ("IEUM_SECRET", "ieum/dev/ieum")])
+        Env::from([
+            ("STAGE", "dev"),
+            ("TABLE_NAME", "ieum-dev"),
+            ("BUCKET_NAME", "b"),
+            ("IEUM_SECRET", "ieum/dev/ieum"),
+        ])
     }
 
     fn common(env: &Env) -> Result<Common, Vec<String>> {
@@ -485,7 +525,7 @@ mod tests {
     fn only_a_local_stage_does_without_table_and_secret() {
         let local = common(&Env::from([("STAGE", "local")])).expect("local needs nothing else");
         assert!(local.table.is_none() && local.secret.is_none());
-        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 2);
+        assert_eq!(common(&Env::from([("STAGE", "production")])).unwrap_err().len(), 3, "table, bucket and secret");
         assert_eq!(
             common(&Env::default()).unwrap_err(),
             ["`STAGE` is missing: expected one of `local`, `dev`, `staging`, `production`"]

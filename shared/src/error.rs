@@ -197,9 +197,24 @@ impl Detail {
         self
     }
 
+    /// The same, where its field stands below `path`.
+    pub(crate) fn within(self, path: &str) -> Self {
+        let field = self.field.map(|field| format!("{path}.{field}"));
+        Self { field, ..self }
+    }
+
     /// Not about a field: something the caller may do, described by `extra`.
     pub fn offer(issue: Issue, extra: serde_json::Map<String, serde_json::Value>) -> Self {
         Self { field: None, issue, extra: Some(extra) }
+    }
+
+    fn body(&self, language: Language) -> DetailBody<'_> {
+        DetailBody {
+            field: self.field.as_deref(),
+            issue: self.issue.name,
+            message: self.issue.sentence.in_language(language),
+            extra: self.extra.as_ref(),
+        }
     }
 }
 
@@ -232,6 +247,12 @@ impl ApiError {
         self
     }
 
+    /// Adds the details of `other`, an error about the part at `path`.
+    pub fn including(mut self, other: Self, path: &str) -> Self {
+        self.details.extend(other.details.into_iter().map(|detail| detail.within(path)));
+        self
+    }
+
     /// Tells the caller when to return.
     pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
         self.retry_after_seconds = seconds;
@@ -256,18 +277,19 @@ impl ApiError {
         &self.code
     }
 
+    /// The outside, as one part of an answer that is about several things: its code, sentence and details.
+    pub fn outside(&self, language: Language) -> serde_json::Value {
+        let details: Vec<_> = self.details.iter().map(|detail| detail.body(language)).collect();
+        serde_json::json!({
+            "code": self.code.name,
+            "message": self.code.sentence.in_language(language),
+            "details": details,
+        })
+    }
+
     /// The response a caller sees: the outside, nothing else.
     pub fn to_response(&self, trace_id: &str, now: Timestamp, language: Language) -> Response<String> {
-        let details = self
-            .details
-            .iter()
-            .map(|detail| DetailBody {
-                field: detail.field.as_deref(),
-                issue: detail.issue.name,
-                message: detail.issue.sentence.in_language(language),
-                extra: detail.extra.as_ref(),
-            })
-            .collect();
+        let details = self.details.iter().map(|detail| detail.body(language)).collect();
         let body = Body {
             error: ErrorBody {
                 code: self.code.name,

@@ -63,6 +63,8 @@ pub enum Source {
         /// Since it was entered.
         age: Duration,
     },
+    /// Nobody: the operation's default, because no provider answered and nothing was remembered.
+    Default,
 }
 
 impl Source {
@@ -73,13 +75,14 @@ impl Source {
             Self::Cached { .. } => "cached",
             Self::Stale { .. } => "stale",
             Self::Manual { .. } => "manual",
+            Self::Default => "default",
         }
     }
 
-    /// The value of the header `age`; a live answer has none.
+    /// The value of the header `age`; a live answer has none, and neither has one that nobody gave.
     pub fn age(self) -> Option<Duration> {
         match self {
-            Self::Live => None,
+            Self::Live | Self::Default => None,
             Self::Cached { age } | Self::Stale { age } | Self::Manual { age } => Some(age),
         }
     }
@@ -92,9 +95,9 @@ pub struct Answer<Res> {
     pub value: Res,
     /// Where it comes from.
     pub source: Source,
-    /// Who gave it: a provider's name, or `manual`.
+    /// Who gave it: a provider's name, `manual` or `default`.
     pub provider: String,
-    /// When it was true: the start of the provider call, or the entry by hand.
+    /// When it was true: the start of the provider call, or the entry by hand; now, for a default.
     pub as_of: Timestamp,
 }
 
@@ -113,6 +116,10 @@ impl<Res> Answer<Res> {
     fn manual(entry: ManualEntry<Res>, now: Timestamp) -> Self {
         let source = Source::Manual { age: now.since(entry.entered_at) };
         Self { value: entry.value, source, provider: "manual".to_owned(), as_of: entry.entered_at }
+    }
+
+    fn by_default(value: Res, now: Timestamp) -> Self {
+        Self { value, source: Source::Default, provider: "default".to_owned(), as_of: now }
     }
 }
 
@@ -273,6 +280,7 @@ pub struct Integration<Req, Res> {
     order: Live<Order>,
     cache: Option<AnswerCache<Res>>,
     manual: Option<ManualEntries>,
+    default: Option<Res>,
     rollups: Option<Arc<Rollups>>,
     flights: SingleFlight<Result<Answer<Res>, Arc<CallError>>>,
     clock: SharedClock,
@@ -300,7 +308,8 @@ impl<Req, Res> Integration<Req, Res> {
     ) -> Self {
         let (policy, flights) = (policy.into(), SingleFlight::default());
         let order = policy.sibling(Order::of(ways.iter().map(|way| way.provider.name())));
-        Self { name, operation, policy, ways, order, cache: None, manual: None, rollups: None, flights, clock }
+        let (cache, manual, default, rollups) = (None, None, None, None);
+        Self { name, operation, policy, ways, order, cache, manual, default, rollups, flights, clock }
     }
 
     /// Takes the order of its ways from the variables of `owner`, instead of those that its policy comes from.
@@ -324,6 +333,12 @@ impl<Req, Res> Integration<Req, Res> {
     /// Falls back to answers entered by hand.
     pub fn manual(mut self, manual: ManualEntries) -> Self {
         self.manual = Some(manual);
+        self
+    }
+
+    /// Answers `value` when no provider answers and nothing else stands in. A rejection stays an error.
+    pub fn default_answer(mut self, value: Res) -> Self {
+        self.default = Some(value);
         self
     }
 }
@@ -480,7 +495,8 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         witness: Option<&dyn Witness>,
     ) -> Result<(usize, Answer<Res>), CallError> {
         let mut setbacks = Vec::new();
-        for (rank, way) in self.ways().into_iter().enumerate() {
+        let ways = self.ways().into_iter().filter(|way| way.provider.serves(request));
+        for (rank, way) in ways.enumerate() {
             let began = self.clock.now();
             match self.attempts(way, request, deadline, witness).await {
                 Ok(value) => {
@@ -507,7 +523,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         Some(Answer::manual(entry, self.clock.now()))
     }
 
-    /// The best answer still to be had: stale or entered by hand, whichever is newer.
+    /// The best answer still to be had: stale or entered by hand, whichever is newer; else the operation's default.
     async fn fall_back(
         &self,
         request: &Req,
@@ -524,7 +540,10 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             (Some(stale), Some(manual)) if manual.as_of > stale.filled_from => Ok(manual),
             (Some(stale), _) => Ok(Answer::remembered(stale, Worth::Stale, now)),
             (None, Some(manual)) => Ok(manual),
-            (None, None) => Err(Arc::new(error)),
+            (None, None) => match &self.default {
+                Some(value) => Ok(Answer::by_default(value.clone(), now)),
+                None => Err(Arc::new(error)),
+            },
         }
     }
 
@@ -694,7 +713,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             let ending = match source {
                 Some(Source::Live) => Ending::Live,
                 Some(Source::Cached { .. }) => Ending::Cached,
-                Some(Source::Stale { .. } | Source::Manual { .. }) => Ending::StoodIn,
+                Some(Source::Stale { .. } | Source::Manual { .. } | Source::Default) => Ending::StoodIn,
                 None => Ending::Unanswered,
             };
             rollups.note(ending, took);
@@ -712,6 +731,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             cache_miss = is("live"),
             cache_stale = is("stale"),
             manual = is("manual"),
+            defaulted = is("default"),
             "answer"
         );
     }

@@ -41,11 +41,39 @@ pub enum Rule {
     QuotasCount,
     /// A throttled store is alive.
     ThrottledIsAlive,
+    /// Of two workers one sends.
+    OneSenderAtATime,
+    /// An attempt without an answer may have happened.
+    SilenceIsDoubt,
+    /// What was left behind while being sent comes into doubt.
+    LeftBehindIsDoubt,
+    /// A doubt stands on a list.
+    DoubtsAreListed,
+    /// Reports only move a message up.
+    StatesOnlyMoveUp,
+    /// What is due and not moving is woken.
+    SweepsWake,
+    /// A batch is over when each of its messages is written down.
+    BatchesAreWhole,
+    /// Whoever is on the list gets nothing.
+    SuppressedGetNothing,
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl Rule {
-    /// Every rule.
+    /// The rules of delivery.
+    pub const DELIVERY: [Self; 8] = [
+        Self::OneSenderAtATime,
+        Self::SilenceIsDoubt,
+        Self::LeftBehindIsDoubt,
+        Self::DoubtsAreListed,
+        Self::StatesOnlyMoveUp,
+        Self::SweepsWake,
+        Self::BatchesAreWhole,
+        Self::SuppressedGetNothing,
+    ];
+
+    /// Every rule of circuits, rates and clocks.
     pub const ALL: [Self; 17] = [
         Self::AgesByBothClocks,
         Self::ClockIsCorrected,

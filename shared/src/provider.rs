@@ -16,6 +16,13 @@ pub trait Provider<Req, Res>: Send + Sync {
     /// The name in configuration, logs, metrics and state, for example `nice`.
     fn name(&self) -> &'static str;
 
+    /// Whether this service can do anything about `request` at all. One that cannot is passed over: no attempt is made,
+    /// no slot taken, and nothing said about its health.
+    fn serves(&self, request: &Req) -> bool {
+        let _ = request;
+        true
+    }
+
     /// Makes one attempt. The caller bounds its time.
     ///
     /// # Errors

@@ -2,16 +2,26 @@
 //!
 //! What is the same in the `main.rs` of every function stands here; what differs (its configuration, its handler) is
 //! given. A function that cannot start says why on standard error and exits: Lambda then shows it as an init failure.
+//!
+//! A function may be called by several services. Their events are told apart by shape, and an event of no known shape
+//! fails the invocation: whoever sent it must hear of it, so that it is sent again or kept as a dead letter.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lambda_runtime::{LambdaEvent, run, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::{HttpEvent, HttpResponse};
 use crate::error::chain;
 use crate::provider::Cause;
+
+mod batch;
+
+pub use batch::{Batch, BatchAnswer, Bounds, Reader, Worker, work_here};
 
 /// A function that answers API Gateway.
 pub trait HttpFunction: Send + Sync + 'static {
@@ -19,19 +29,209 @@ pub trait HttpFunction: Send + Sync + 'static {
     fn serve(&self, event: HttpEvent, deadline_ms: u64) -> impl Future<Output = HttpResponse> + Send;
 }
 
-/// Serves events until Lambda ends the process, or tells why `function` did not start.
+/// A function that is called by more than API Gateway.
+pub trait Function: Send + Sync + 'static {
+    /// Does what `event` asks for; `deadline_ms` is Lambda's, in milliseconds since the epoch. An event that is not for
+    /// this function is [`Event::unexpected`].
+    ///
+    /// # Errors
+    /// The invocation has failed: whoever called it repeats it, or keeps the event as a dead letter.
+    fn serve(&self, event: Event, deadline_ms: u64) -> impl Future<Output = Result<Answer, Cause>> + Send;
+}
+
+/// What a function is called with.
+#[derive(Debug)]
+pub enum Event {
+    /// A request from API Gateway.
+    Http(Box<HttpEvent>),
+    /// Messages from a queue: wake-ups, or what another service has to say.
+    Queue(Batch),
+    /// It is time for something.
+    Scheduled(Scheduled),
+    /// Lines that CloudWatch Logs delivers.
+    Logs(Logs),
+    /// What S3 tells of objects, as it tells it.
+    Objects(Value),
+}
+
+/// What a schedule of `template.yaml` sends: one member, named after what it is time for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Scheduled {
+    /// To wake what is due on these lists.
+    Sweep(Vec<Sweep>),
+    /// To compare what is known with what providers list.
+    Reconcile(Reconcile),
+}
+
+/// A comparison of the day before.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {}
+
+/// A list whose overdue items are to be woken. Whoever deploys says all of it, so whoever sweeps knows no list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// The list.
+    pub list: String,
+    /// The address of the queue from which the list is worked off.
+    pub queue: String,
+    /// How many items are woken at most: as many as may be worked off until the next sweep.
+    pub limit: u32,
+}
+
+/// What a subscription of CloudWatch Logs delivers
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Logs {
+    /// The lines.
+    pub awslogs: PackedLogs,
+}
+
+/// Lines, packed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PackedLogs {
+    /// JSON, gzipped, in base64.
+    pub data: String,
+}
+
+/// An event of no known shape.
+#[derive(Debug, thiserror::Error)]
+#[error("an event of no known shape: {0}")]
+pub struct UnknownEvent(String);
+
+impl Event {
+    /// Tells what kind of event `value` is.
+    ///
+    /// # Errors
+    /// [`UnknownEvent`], which names the event's members and none of their values.
+    pub fn read(value: Value) -> Result<Self, UnknownEvent> {
+        let malformed = |kind: &str| UnknownEvent(format!("{kind} of another form"));
+        if value["requestContext"]["http"].is_object() {
+            let event = serde_json::from_value(value).map_err(|_| malformed("a request"))?;
+            return Ok(Self::Http(Box::new(event)));
+        }
+        if value["awslogs"].is_object() {
+            return serde_json::from_value(value).map(Self::Logs).map_err(|_| malformed("logs"));
+        }
+        if let Some(records) = value["Records"].as_array()
+            && records.iter().all(|record| record["eventSource"] == "aws:sqs")
+        {
+            return serde_json::from_value(value).map(Self::Queue).map_err(|_| malformed("a queue's"));
+        }
+        if let Some(records) = value["Records"].as_array()
+            && records.iter().all(|record| record["eventSource"] == "aws:s3")
+        {
+            return Ok(Self::Objects(value));
+        }
+        if let Ok(scheduled) = serde_json::from_value(value.clone()) {
+            return Ok(Self::Scheduled(scheduled));
+        }
+        let members = value.as_object().map(|members| members.keys().cloned().collect::<Vec<_>>().join(", "));
+        Err(UnknownEvent(members.unwrap_or_else(|| "not an object".to_owned())))
+    }
+
+    /// The error of a function that is not called by such events.
+    pub fn unexpected(&self) -> Cause {
+        match self {
+            Self::Http(_) => "this function answers no requests".into(),
+            Self::Queue(_) => "this function works no queue off".into(),
+            Self::Scheduled(_) => "this function goes by no schedule".into(),
+            Self::Logs(_) => "this function reads no logs".into(),
+            Self::Objects(_) => "this function is not interested in objects".into(),
+        }
+    }
+}
+
+/// What an invocation returns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To API Gateway.
+    Http(Box<HttpResponse>),
+    /// To the queue: which wake-ups are to come again.
+    Queue(BatchAnswer),
+    /// To a schedule, or for logs: it is done.
+    Done(()),
+}
+
+impl From<HttpResponse> for Answer {
+    fn from(response: HttpResponse) -> Self {
+        Self::Http(Box::new(response))
+    }
+}
+
+impl From<BatchAnswer> for Answer {
+    fn from(answer: BatchAnswer) -> Self {
+        Self::Queue(answer)
+    }
+}
+
+/// Serves API Gateway until Lambda ends the process, or tells why `function` did not start.
 pub async fn serve_http<F: HttpFunction>(function: &str, started: Result<F, Cause>) -> ExitCode {
     let outcome = match started {
         Ok(handler) => {
             let handler = Arc::new(handler);
             run(service_fn(|event: LambdaEvent<HttpEvent>| {
                 let handler = Arc::clone(&handler);
-                async move { Ok::<_, Infallible>(handler.serve(event.payload, event.context.deadline).await) }
+                // Boxed: the compiler gives up on the layout of a future this deep.
+                Box::pin(async move { Ok::<_, Infallible>(handler.serve(event.payload, event.context.deadline).await) })
             }))
             .await
         }
         Err(error) => Err(error),
     };
+    ended(function, outcome)
+}
+
+/// Serves events until Lambda ends the process, or tells why `function` did not start.
+pub async fn serve<F: Function>(function: &str, started: Result<F, Cause>) -> ExitCode {
+    let outcome = match started {
+        Ok(handler) => {
+            let handler = Arc::new(handler);
+            run(service_fn(|event: LambdaEvent<Value>| {
+                let handler = Arc::clone(&handler);
+                Box::pin(async move { answer(&*handler, event.payload, event.context.deadline).await.map_err(Failed) })
+            }))
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    ended(function, outcome)
+}
+
+/// What `function` does about `event`, whatever its shape.
+///
+/// # Errors
+/// The invocation has failed, and the log says why.
+pub async fn answer<F: Function>(function: &F, event: Value, deadline_ms: u64) -> Result<Answer, Cause> {
+    let answer = match Event::read(event) {
+        Ok(event) => function.serve(event, deadline_ms).await,
+        Err(unknown) => Err(unknown.into()),
+    };
+    if let Err(error) = &answer {
+        tracing::error!(target: "ieum::runtime", error = chain(&**error), "invocation.failed");
+    }
+    answer
+}
+
+/// A failed invocation, for Lambda: the log has said why.
+struct Failed(Cause);
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the invocation has failed")
+    }
+}
+
+impl From<Failed> for Diagnostic {
+    fn from(Failed(cause): Failed) -> Self {
+        Self { error_type: "Failed".to_owned(), error_message: chain(&*cause) }
+    }
+}
+
+fn ended(function: &str, outcome: Result<(), Cause>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

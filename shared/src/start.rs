@@ -15,6 +15,7 @@ use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
 use crate::api::{CallerLimits, Edge};
 use crate::auth::{Door, IeumSecret};
 use crate::aws::Aws;
+use crate::blobs::{Blobs, MemoryBlobs};
 use crate::clock::{CorrectedClock, SharedClock, SystemClock};
 use crate::config::{Common, Stage};
 use crate::error::chain;
@@ -61,8 +62,12 @@ pub struct Kernel {
     pub ieum: Arc<Secret<IeumSecret>>,
     /// The names of cached requests.
     pub keys: RequestKeys,
+    /// The clients of AWS; absent in a local run without it.
+    pub aws: Option<Aws>,
     /// How much is logged, for whoever changes it at run time.
     pub levels: LevelSwitch,
+    bucket: Option<String>,
+    memory_blobs: Arc<MemoryBlobs>,
     /// The variables of this deployment that can be changed while it runs.
     adjustable: Texts,
 }
@@ -87,7 +92,8 @@ impl Kernel {
         let http = HttpClient::new(common.ca_file.as_deref())?;
         let kernel = if let Some(table) = &common.table {
             let aws = Aws::new(http.correcting(corrected)).await;
-            Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?
+            let kernel = Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?;
+            Self { aws: Some(aws), ..kernel }
         } else {
             tracing::warn!(target: "ieum::start", "no `TABLE_NAME`: state lives in this process and dies with it");
             Self::over(common, http, clock, Arc::new(MemoryStore::new()), None).await?
@@ -118,7 +124,8 @@ impl Kernel {
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
         let keys = RequestKeys::new(SecretSlice::from(cache_key));
         let (levels, adjustable) = (LevelSwitch::new(common.log_level), common.adjustable.clone());
-        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, levels, adjustable })
+        let (bucket, memory_blobs) = (common.bucket.clone(), Arc::default());
+        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, aws: None, levels, bucket, memory_blobs, adjustable })
     }
 
     /// The secret of a provider family.
@@ -170,6 +177,15 @@ impl Kernel {
     pub fn manual_entries(&self, operation: &'static str) -> ManualEntries {
         let (quick, durable) = (Arc::clone(&self.quick), Arc::clone(&self.durable));
         ManualEntries::new(operation, self.keys.clone(), quick, durable, Arc::clone(&self.clock))
+    }
+
+    /// What is too large for the store: in the bucket, or in this process where there is no AWS. Only a function that asks
+    /// for it carries the client.
+    pub fn blobs(&self) -> Arc<dyn Blobs> {
+        match (&self.aws, &self.bucket) {
+            (Some(aws), Some(bucket)) => Arc::new(aws.blobs(bucket)),
+            _ => self.memory_blobs.clone(),
+        }
     }
 
     /// The records of idempotency keys.

@@ -32,11 +32,17 @@ pub type Key = String;
 /// The attribute by which DynamoDB expires an item, in seconds since the epoch.
 pub const EXPIRES_AT: &str = "expires_at";
 
-/// The attribute that puts an item on a list, see [`Store::due`]; its value is the list's name.
+/// The attribute that puts an item on a list, see [`Store::listed`]; its value is the list's name.
 pub const DUE: &str = "due";
 
 /// The attribute that orders a list: when the item is due, in milliseconds since the epoch.
 pub const NOT_BEFORE: &str = "not_before";
+
+/// The attribute that says since when an item waits, in milliseconds since the epoch.
+pub const CREATED_AT: &str = "created_at";
+
+/// Items that are looked at to find those that have waited longest.
+pub const MOST_DUE: usize = 20_000;
 
 /// What an attribute holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,8 +213,16 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Any [`StoreError`]; absence is `None` in that key's place.
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
-    /// The keys of up to `limit` items on `list` ([`DUE`]) whose [`NOT_BEFORE`] is at most `until`, oldest first. The list
-    /// is a moment behind the items: whoever acts on a key reads the item.
+    /// The keys of up to `limit` items on `list` ([`DUE`]) whose [`NOT_BEFORE`] is from `from` to `until`, both included,
+    /// oldest first. The list is a moment behind the items: whoever acts on a key reads the item.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError>;
+
+    /// The keys of up to `limit` items on `list` that are due at `until`: those first that have waited longest, by
+    /// [`CREATED_AT`] where they have it and else by [`NOT_BEFORE`]. Of more than [`MOST_DUE`] only those are seen that were
+    /// due first.
     ///
     /// # Errors
     /// Any [`StoreError`].

@@ -29,7 +29,7 @@ pub const METRIC: &str = "ieum::metric";
 pub const NAMESPACE: &str = "Ieum";
 
 /// The fields of a [`METRIC`] event that become metrics, with their units.
-pub const METRICS: [(&str, &str); 11] = [
+pub const METRICS: [(&str, &str); 12] = [
     ("success", "Count"),
     ("failure", "Count"),
     ("duration_ms", "Milliseconds"),
@@ -39,6 +39,7 @@ pub const METRICS: [(&str, &str); 11] = [
     ("cache_miss", "Count"),
     ("cache_stale", "Count"),
     ("manual", "Count"),
+    ("defaulted", "Count"),
     ("limited", "Count"),
     ("circuit_open", "Count"),
 ];

@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tokio::time::Instant;
 
+use crate::aws::Aws;
 use crate::clock::{Clock, Timestamp};
 use crate::http::HttpClient;
 use crate::provider::{Provider, ProviderError};
@@ -36,6 +37,18 @@ pub fn dynamodb_over(http: HttpClient, endpoint: &str, table: &str) -> DynamoSto
         .retry_config(RetryConfig::disabled())
         .build();
     DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+}
+
+/// The clients of an AWS that is at `endpoint` and takes any credentials.
+pub async fn aws_at(endpoint: &str) -> Aws {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .region(Region::from_static("ap-northeast-2"))
+        .endpoint_url(endpoint)
+        .http_client(HttpClient::new(None).expect("an HTTP client"))
+        .retry_config(RetryConfig::disabled())
+        .load();
+    Aws::of(config.await)
 }
 
 /// Wall-clock time that passes as tokio's time does, so that a paused test can run hours.

@@ -121,6 +121,36 @@ impl Client {
         self.exchange("GET", &url, &[], bytes::Bytes::new()).await.body
     }
 
+    /// What a provider of the sandbox remembers.
+    pub(crate) async fn state(&self, provider: &str) -> Value {
+        self.counted(provider).await["state"].clone()
+    }
+
+    /// Posts to a path of the sandbox that no provider has, for what only the sandbox can do.
+    pub(crate) async fn ask_sandbox(&self, path: &str, body: String) -> Value {
+        let url = format!("{}/{path}", self.sandbox);
+        self.exchange("POST", &url, &[("content-type", "application/json")], body.into()).await.body
+    }
+
+    /// What the local AWS shows of itself.
+    pub(crate) async fn local_aws(&self, path: &str) -> Value {
+        self.exchange("GET", &format!("{}{path}", self.aws), &[], bytes::Bytes::new()).await.body
+    }
+
+    /// Puts a file to an address that was signed for it.
+    pub(crate) async fn put(&self, url: &str, content_type: &str, file: Vec<u8>) -> Response {
+        self.exchange("PUT", url, &[("content-type", content_type)], file.into()).await
+    }
+
+    /// Has the local AWS's SES take mail from the domain `identity`, as an account must before it sends.
+    pub(crate) async fn verify_sender(&self, identity: &str) {
+        let authorization = "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/ses/aws4_request, SignedHeaders=host, Signature=0";
+        let headers = [("content-type", "application/json"), ("authorization", authorization)];
+        let url = format!("{}/v2/email/identities", self.aws);
+        let answer = self.exchange("POST", &url, &headers, json!({"EmailIdentity": identity}).to_string().into()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
     /// Data calls that reached a provider since the check began.
     pub(crate) async fn calls(&self, provider: &str) -> usize {
         self.call_times(provider).await.len()
@@ -136,26 +166,70 @@ impl Client {
 
     /// Back to providers that work. Their tokens stay valid: to revoke them would make every environment ask twice.
     pub(crate) async fn reset_sandbox(&self) {
-        for provider in ["nice", "nts"] {
+        for provider in ["nice", "nts", "juso", "kakao", "daum", "sendgrid", "smtp", "solapi", "twilio"] {
             self.sandbox(provider, json!({"mode": "ok"})).await;
             let counted = self.counted(provider).await;
             self.before.lock().unwrap().insert(provider, counted);
         }
     }
 
-    /// The keys of the items in the table that begin with `prefix`.
-    pub(crate) async fn keys(&self, table: &str, prefix: &str) -> Vec<String> {
+    /// What the local AWS shows of itself under `path`.
+    pub(crate) async fn shown(&self, path: &str) -> Value {
+        self.exchange("GET", &format!("{}{path}", self.aws), &[], bytes::Bytes::new()).await.body
+    }
+
+    /// Has the sandbox sign.
+    async fn signed(&self, provider: &str, body: &Value) -> Value {
+        let url = format!("{}/{provider}/sandbox/sign", self.sandbox);
+        self.exchange("POST", &url, &[], body.to_string().into()).await.body
+    }
+
+    /// Delivers a report of Solapi's with its signature, or with another one; the status.
+    pub(crate) async fn solapi_report(&self, body: &Value, forged: Option<&str>) -> u16 {
+        let signed = self.signed("solapi", body).await;
+        let signature = forged.or(signed["x-solapi-signature"].as_str()).unwrap();
+        let headers = [("content-type", "application/json"), ("x-solapi-signature", signature)];
+        self.raw("POST", "/v1/webhooks/solapi", &headers, body.to_string()).await.status
+    }
+
+    /// Calls back about a text that Twilio has taken, at the address that came with it; the status.
+    pub(crate) async fn twilio_callback(&self, taken: &Value, status: &str, forged: Option<&str>) -> u16 {
+        let url = taken["form"]["StatusCallback"].as_str().unwrap();
+        let params = json!({
+            "AccountSid": "ACsandbox0000000000000000000000000", "MessageSid": taken["sid"], "MessageStatus": status,
+            "To": taken["form"]["To"], "From": taken["form"]["From"],
+        });
+        let signed = self.signed("twilio", &json!({"url": url, "params": params})).await;
+        let signature = forged.or(signed["x-twilio-signature"].as_str()).unwrap();
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-twilio-signature", signature)];
+        let body = signed["body"].as_str().unwrap().to_owned();
+        self.exchange("POST", url, &headers, body.into()).await.status
+    }
+
+    /// Where the front door is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A call of the local AWS.
+    pub(crate) async fn aws(&self, service: &str, target: &str, body: Value) -> Value {
+        let credential = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
         let headers = [
             ("content-type", "application/x-amz-json-1.0"),
-            ("x-amz-target", "DynamoDB_20120810.Scan"),
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=test/20261121/ap-northeast-2/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
-            ),
+            ("x-amz-target", target),
+            ("authorization", credential.as_str()),
         ];
-        let body = json!({"TableName": table}).to_string();
-        let answer = self.exchange("POST", &self.aws, &headers, body.into()).await;
-        let items = answer.body["Items"].as_array().unwrap_or_else(|| panic!("{}", answer.text)).clone();
+        let answer = self.exchange("POST", &self.aws, &headers, body.to_string().into()).await;
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text);
+        answer.body
+    }
+
+    /// The keys of the items in the table that begin with `prefix`.
+    pub(crate) async fn keys(&self, table: &str, prefix: &str) -> Vec<String> {
+        let answer = self.aws("dynamodb", "DynamoDB_20120810.Scan", json!({"TableName": table})).await;
+        let items = answer["Items"].as_array().unwrap_or_else(|| panic!("{answer}")).clone();
         let keys = items.iter().filter_map(|item| item["pk"]["S"].as_str().map(str::to_owned));
         keys.filter(|key| key.starts_with(prefix)).collect()
     }

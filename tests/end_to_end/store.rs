@@ -12,6 +12,7 @@ use super::Stage;
 pub(crate) async fn the_store_of_the_deployed_system_agrees_with_memory(stage: &mut Stage) {
     let store = table(stage);
     conformance::check(&store).await;
+    conformance::check_due(&store).await;
     join_all(conformance::SEEDS.map(|seed| conformance::check_random(&store, seed, 25, 20))).await;
 }
 

@@ -17,8 +17,10 @@ struct Parts {
     orders: &'static [&'static str],
 }
 
-const PARTS: [Parts; 1] =
-    [Parts { integration: "verify", caches: &["VERIFY_STATUS"], orders: &["VERIFY_STATUS", "VERIFY_REPRESENTATIVE"] }];
+const PARTS: [Parts; 2] = [
+    Parts { integration: "sms", caches: &[], orders: &[] },
+    Parts { integration: "verify", caches: &["VERIFY_STATUS"], orders: &["VERIFY_STATUS", "VERIFY_REPRESENTATIVE"] },
+];
 
 /// What can be changed of `integration` while it runs on `providers`.
 pub fn schema(integration: &str, providers: &[String]) -> Schema {

@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn mock_needs_nothing_else_and_is_refused_in_production() {
         assert!(Config::from_env(&mock()).expect("local mock").mocked());
-        let production = mock().with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
+        let production = mock().with("STAGE", "production").with("TABLE_NAME", "t").with("BUCKET_NAME", "b");
+        let production = production.with("IEUM_SECRET", "s");
         let mistakes = Config::from_env(&production).expect_err("no mock in production").0;
         assert_eq!(mistakes.len(), 3);
         assert!(mistakes[0].contains("`VERIFY_PROVIDERS` names `mock`: refused"), "{mistakes:?}");

@@ -310,6 +310,7 @@ fn weakness<T>(answer: &Answer<T>) -> (u8, Duration) {
         Source::Cached { .. } => 1,
         Source::Stale { .. } => 2,
         Source::Manual { .. } => 3,
+        Source::Default => 4,
     };
     (rank, answer.source.age().unwrap_or_default())
 }

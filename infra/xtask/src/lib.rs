@@ -1,13 +1,15 @@
 //! The project's own commands, as a library so that the end-to-end tests start the system through the very code of
 //! `cargo up`.
 //!
-//! Only [`up`] is public. It reads `template.yaml` (module `template`), creates what that file describes on a local AWS
+//! [`up`] reads `template.yaml` (module `template`), creates what that file describes on a local AWS
 //! (`deploy`, over the plain client in `aws`) and puts a front door (`door`) before the HTTP API. Providers and
-//! functions are known from the template alone; only the smoke tour of `cargo up --check` calls one by name.
+//! functions are known from the template alone; only the smoke tour of `cargo up --check` calls one by name. [`thumbnails`]
+//! does to a folder what `s3-thumbnail` does to a bucket.
 
 mod aws;
 mod deploy;
 mod door;
 mod local;
 mod template;
+pub mod thumbnails;
 pub mod up;

@@ -70,6 +70,8 @@ fn malformed(path: &Path, problem: impl ToString) -> LocalError {
 pub(crate) struct Addresses {
     /// `http://127.0.0.1:4600`
     pub(crate) sandbox: String,
+    /// `4625`, of the sandbox's mail server
+    pub(crate) smtp_port: String,
     /// `http://127.0.0.1:4566`
     pub(crate) aws: String,
     /// `http://127.0.0.1:3000`
@@ -99,6 +101,7 @@ impl Settings {
         for value in values.chain([&mut settings.base_url]) {
             *value = value
                 .replace("{sandbox}", &addresses.sandbox)
+                .replace("{smtp_port}", &addresses.smtp_port)
                 .replace("{aws}", &addresses.aws)
                 .replace("{api}", &addresses.api)
                 .replace("{architecture}", architecture());
@@ -220,7 +223,7 @@ mod tests {
     use super::*;
 
     fn addresses() -> Addresses {
-        Addresses { sandbox: "http://s".into(), aws: "http://a".into(), api: "http://d".into() }
+        Addresses { sandbox: "http://s".into(), smtp_port: "25".into(), aws: "http://a".into(), api: "http://d".into() }
     }
 
     fn secrets(files: &[(&str, Value)], key: Option<&str>) -> Secrets {

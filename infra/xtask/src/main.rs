@@ -1,8 +1,9 @@
 //! The command line of the project's own commands; the work is in the library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use xtask::thumbnails;
 use xtask::up::{self, Options, UpError};
 
 const USAGE: &str = "\
@@ -17,12 +18,18 @@ Ctrl-C stops it and leaves nothing behind.
   --no-build         deploy the binaries as they are
 
 Ports: IEUM_PORT (3000), IEUM_AWS_PORT (4566), IEUM_SANDBOX_PORT (4600). IEUM_LOCAL_API_KEY chooses the API key.
+
+cargo xtask thumbnails DIR [--variants LIST]
+
+Makes the thumbnails of every picture in DIR and below, in DIR/thumbnail/VARIANT/. LIST is as in THUMBNAIL_VARIANTS of
+s3-thumbnail; the default is card=300x200.
 ";
 
 /// What the arguments ask for.
 enum Command {
     Help,
     Up { options: Box<Options>, check: bool },
+    Thumbnails { folder: PathBuf, variants: String },
 }
 
 #[tokio::main]
@@ -33,6 +40,7 @@ async fn main() -> ExitCode {
             say(&mut std::io::stdout(), USAGE);
             Ok(())
         }
+        Ok(Command::Thumbnails { folder, variants }) => return of_folder(&folder, &variants),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("{USAGE}\n"));
             Err(error)
@@ -48,11 +56,11 @@ async fn main() -> ExitCode {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError> {
-    let wrong = |form: &'static str, value: String| UpError::Argument { what: "the argument".to_owned(), form, value };
     match arguments.next().as_deref() {
         Some("up") => {}
+        Some("thumbnails") => return parse_thumbnails(arguments),
         None | Some("help" | "--help" | "-h") => return Ok(Command::Help),
-        Some(other) => return Err(wrong("`up`", other.to_owned())),
+        Some(other) => return Err(wrong("`up` or `thumbnails`", other.to_owned())),
     }
     let mut options = Box::new(Options::for_people(root())?);
     let mut check = false;
@@ -68,6 +76,43 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError
         }
     }
     Ok(Command::Up { options, check })
+}
+
+fn parse_thumbnails(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError> {
+    let (mut folder, mut variants) = (None, "card=300x200".to_owned());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--variants" => variants = arguments.next().ok_or_else(|| wrong("followed by a value", argument))?,
+            "--help" | "-h" => return Ok(Command::Help),
+            _ if argument.starts_with('-') || folder.is_some() => {
+                return Err(wrong("one folder, or --variants", argument));
+            }
+            _ => folder = Some(PathBuf::from(argument)),
+        }
+    }
+    let folder = folder.ok_or_else(|| wrong("followed by a folder", "thumbnails".to_owned()))?;
+    Ok(Command::Thumbnails { folder, variants })
+}
+
+fn wrong(form: &'static str, value: String) -> UpError {
+    UpError::Argument { what: "the argument".to_owned(), form, value }
+}
+
+/// The exit code tells whether every file is a picture that has its thumbnails.
+fn of_folder(folder: &Path, variants: &str) -> ExitCode {
+    match thumbnails::run(folder, variants) {
+        Ok(summary) => {
+            for (file, refusal) in &summary.refused {
+                say(&mut std::io::stdout(), &format!("{}: {refusal}\n", file.display()));
+            }
+            say(&mut std::io::stdout(), &format!("{} pictures have thumbnails\n", summary.made));
+            if summary.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("error: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The repository: this crate lies two folders below it.

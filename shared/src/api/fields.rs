@@ -17,7 +17,8 @@ pub struct Fields {
 }
 
 impl Fields {
-    pub(super) fn new(members: Map<String, Value>) -> Self {
+    /// The members of an object, none of them read yet.
+    pub fn new(members: Map<String, Value>) -> Self {
         Self { members, issues: Vec::new() }
     }
 
@@ -47,6 +48,14 @@ impl Fields {
             }
             Some(_) => self.text(name, max).map(Some),
         }
+    }
+
+    /// The same, where an outside format leaves a member out by sending it empty: `Some(None)` when it does.
+    pub fn text_or_blank(&mut self, name: &'static str, max: usize) -> Option<Option<String>> {
+        if self.members.get(name).and_then(Value::as_str).is_some_and(|text| text.trim().is_empty()) {
+            self.members.remove(name);
+        }
+        self.optional_text(name, max)
     }
 
     /// A whole number from `min` to `max`, as a number or as digits; `default` when it is left out.
@@ -120,10 +129,35 @@ impl Fields {
         }
     }
 
+    /// The member `name` as it stands; `None`, with nothing noted, when it is left out or null.
+    pub fn value(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Reads an object that stands at `path`: what is wrong in it, or left over, is noted here under that path.
+    pub fn within<T>(
+        &mut self,
+        path: &str,
+        members: Map<String, Value>,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let mut inner = Self::new(members);
+        let value = read(&mut inner);
+        inner.note_left_over();
+        let whole = inner.issues.is_empty();
+        self.issues.extend(inner.issues.into_iter().map(|issue| issue.within(path)));
+        value.filter(|_| whole)
+    }
+
     /// Notes that the field `name` has `issue`; always `None`.
     pub fn note<T>(&mut self, name: impl Into<String>, issue: Issue) -> Option<T> {
         self.issues.push(Detail::field(name, issue));
         None
+    }
+
+    /// Lets go of the members not read so far: they belong to an outside format, which may grow.
+    pub fn ignore_rest(&mut self) {
+        self.members.clear();
     }
 
     /// `value` if every member was as it should be and none was left over.
@@ -131,13 +165,17 @@ impl Fields {
     /// # Errors
     /// 400 with one detail for each member at fault.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, ApiError> {
-        let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
-        for name in left_over {
-            self.issues.push(Detail::field(presentable(&name), UNKNOWN_FIELD));
-        }
+        self.note_left_over();
         match value {
             Some(value) if self.issues.is_empty() => Ok(value),
             _ => Err(self.issues.into_iter().fold(ApiError::new(INVALID_REQUEST), ApiError::with)),
+        }
+    }
+
+    fn note_left_over(&mut self) {
+        let left_over: Vec<String> = self.members.keys().take(20).cloned().collect();
+        for name in left_over {
+            self.issues.push(Detail::field(presentable(&name), UNKNOWN_FIELD));
         }
     }
 }

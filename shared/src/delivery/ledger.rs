@@ -22,10 +22,40 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::store::{Action, DUE, Item, NOT_BEFORE, Test, Update};
+use crate::planted::{Rule, broken};
+use crate::store::{Action, CREATED_AT, DUE, EXPIRES_AT, Item, NOT_BEFORE, Test, Update};
 
 /// The list of messages that wait for a person.
 pub const IN_DOUBT: &str = "in_doubt";
+
+/// How long a message is kept once it has come to an end. One that has not is kept until it has.
+pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// For how long a message may be sent that a person has sent again.
+pub const REPEAT_VALIDITY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is to be sent, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// In the item itself.
+    Text(String),
+    /// In a blob, under this key.
+    Blob(String),
+}
+
+impl Body {
+    fn read(item: &Item) -> Option<Self> {
+        let text = |name| item.text(name).map(str::to_owned);
+        text("body").map(Self::Text).or_else(|| text("blob").map(Self::Blob))
+    }
+
+    fn written(&self) -> Action {
+        match self {
+            Self::Text(text) => Action::Set("body", text.as_str().into()),
+            Self::Blob(key) => Action::Set("blob", key.as_str().into()),
+        }
+    }
+}
 
 /// What a message has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,10 +146,12 @@ pub struct NewMessage {
     pub id: String,
     /// The list it is worked off from: one per kind of message.
     pub list: &'static str,
-    /// What is to be sent, as JSON, or where that is kept.
-    pub body: String,
+    /// What is to be sent.
+    pub body: Body,
     /// Who asked for it.
     pub caller: String,
+    /// When that was.
+    pub created_at: Timestamp,
     /// Not to be sent before.
     pub not_before: Timestamp,
     /// Not to be sent from here on.
@@ -136,7 +168,9 @@ pub struct Message {
     /// The list it is worked off from.
     pub list: String,
     /// What is to be sent.
-    pub body: String,
+    pub body: Body,
+    /// Who asked for it.
+    pub caller: String,
     /// When something is to be done about it; absent when nothing is.
     pub not_before: Option<Timestamp>,
     /// When it was accepted.
@@ -149,6 +183,10 @@ pub struct Message {
     pub provider: Option<String>,
     /// The provider's own name for the message.
     pub reference: Option<String>,
+    /// Why it failed or did not arrive, as a stable word.
+    pub error: Option<String>,
+    /// When it came to its present end.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Message {
@@ -160,22 +198,17 @@ impl Message {
             state: State::parse(item.text("state")?)?,
             attempt: item.number("attempt")?,
             list: text("list")?,
-            body: text("body")?,
+            body: Body::read(item)?,
+            caller: text("caller")?,
             not_before: time(NOT_BEFORE),
-            created_at: time("created_at")?,
+            created_at: time(CREATED_AT)?,
             valid_until: time("valid_until")?,
             until: time("until"),
             provider: text("provider"),
             reference: text("reference"),
+            error: text("error"),
+            ended_at: time("ended_at"),
         })
-    }
-
-    /// Where in the line the message stands among those that may go at the same time: less than five seconds, and the less
-    /// the older the message is within its day (UTC).
-    pub fn turn(&self) -> Duration {
-        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-        let of_the_day = self.created_at.as_millis().rem_euclid(DAY_MS);
-        Duration::from_millis(u64::try_from(of_the_day * 5_000 / DAY_MS).unwrap_or(0))
     }
 
     /// What is to be done about the message at `now`.
@@ -188,6 +221,7 @@ impl Message {
             },
             State::Sending => match self.until {
                 Some(until) if now < until => Next::Wait(until),
+                Some(_) | None if broken(Rule::LeftBehindIsDoubt) => Next::Nothing,
                 Some(_) | None => Next::Doubt,
             },
             State::InDoubt
@@ -227,15 +261,15 @@ pub fn id(key: &str) -> Option<&str> {
 }
 
 /// ACCEPT: the message is written down. A refusal means that it was before, and changes nothing.
-pub fn accept(message: &NewMessage, now: Timestamp) -> Update {
+pub fn accept(message: &NewMessage) -> Update {
     Update::of(key(&message.id)).when([Test::Absent("state")]).then([
         Action::Set("state", State::Accepted.name().into()),
         Action::Set("rank", State::Accepted.rank().into()),
         Action::Set("attempt", 0.into()),
         Action::Set("list", message.list.into()),
-        Action::Set("body", message.body.as_str().into()),
+        message.body.written(),
         Action::Set("caller", message.caller.as_str().into()),
-        Action::Set("created_at", now.as_millis().into()),
+        Action::Set(CREATED_AT, message.created_at.as_millis().into()),
         Action::Set("valid_until", message.valid_until.as_millis().into()),
         Action::Set(DUE, message.list.into()),
         Action::Set(NOT_BEFORE, message.not_before.as_millis().into()),
@@ -308,16 +342,22 @@ pub fn doubt(id: &str, attempt: i64, now: Timestamp) -> Update {
     sending(id, attempt).then([
         Action::Set("state", State::InDoubt.name().into()),
         Action::Set("rank", State::InDoubt.rank().into()),
-        Action::Set(DUE, IN_DOUBT.into()),
+        if broken(Rule::DoubtsAreListed) { Action::Remove(DUE) } else { Action::Set(DUE, IN_DOUBT.into()) },
         Action::Set(NOT_BEFORE, now.as_millis().into()),
         Action::Add("v", 1),
     ])
 }
 
-/// What a provider reports: the message moves up to `state`, or stays where it is. `state` is a settled one.
-pub fn report(id: &str, state: State, now: Timestamp) -> Update {
-    let below = Update::of(key(id)).when([Test::AtMost("rank", state.rank() - 1)]);
-    ended(below, state, now)
+/// What a provider reports, for the reason `why` (a stable word) where there is one: the message moves up to `state`, or
+/// stays where it is. `state` is a settled one.
+pub fn report(id: &str, state: State, why: Option<&str>, now: Timestamp) -> Update {
+    let bound = if broken(Rule::StatesOnlyMoveUp) { i64::MAX } else { state.rank() - 1 };
+    let below = Update::of(key(id)).when([Test::AtMost("rank", bound)]);
+    let update = ended(below, state, now);
+    match why {
+        Some(why) => update.then([Action::Set("error", why.into())]),
+        None => update,
+    }
 }
 
 /// SETTLE: a person knows what became of a message in doubt.
@@ -325,13 +365,14 @@ pub fn settle(id: &str, sent: bool, now: Timestamp) -> Update {
     ended(in_doubt(id), if sent { State::Sent } else { State::Failed }, now)
 }
 
-/// REPEAT: a person decides that a message in doubt is sent again, from `list`.
+/// REPEAT: a person decides that a message in doubt is sent again, from `list`, within [`REPEAT_VALIDITY`].
 pub fn repeat(id: &str, list: &str, now: Timestamp) -> Update {
     in_doubt(id).then([
         Action::Set("state", State::Queued.name().into()),
         Action::Set("rank", State::Queued.rank().into()),
         Action::Set(DUE, list.into()),
         Action::Set(NOT_BEFORE, now.as_millis().into()),
+        Action::Set("valid_until", now.after(REPEAT_VALIDITY).as_millis().into()),
         Action::Remove("until"),
         Action::Add("v", 1),
     ])
@@ -358,9 +399,87 @@ fn ended(update: Update, state: State, now: Timestamp) -> Update {
         Action::Set("state", state.name().into()),
         Action::Set("rank", state.rank().into()),
         Action::Set("ended_at", now.as_millis().into()),
+        Action::Set(EXPIRES_AT, now.after(RETENTION).as_seconds().into()),
         Action::Remove(DUE),
         Action::Remove(NOT_BEFORE),
         Action::Remove("until"),
+        Action::Add("v", 1),
+    ])
+}
+
+/// Messages that were accepted together: one item, which becomes as many messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The list its messages are worked off from.
+    pub list: String,
+    /// A JSON array of what is to be sent.
+    pub body: Body,
+    /// How many messages that are.
+    pub count: u32,
+    /// Who asked for it.
+    pub caller: String,
+    /// When that was.
+    pub created_at: Timestamp,
+    /// Not to be sent from here on.
+    pub valid_until: Timestamp,
+    /// When each message had an item of its own; absent while some may not.
+    pub expanded_at: Option<Timestamp>,
+}
+
+impl Batch {
+    /// Reads an item; `None` when it is none of this version's.
+    pub fn read(item: &Item) -> Option<Self> {
+        let time = |name| item.number(name).map(Timestamp::from_millis);
+        let text = |name| item.text(name).map(str::to_owned);
+        Some(Self {
+            list: text("list")?,
+            body: Body::read(item)?,
+            count: u32::try_from(item.number("count")?).ok()?,
+            caller: text("caller")?,
+            created_at: time(CREATED_AT)?,
+            valid_until: time("valid_until")?,
+            expanded_at: time("expanded_at"),
+        })
+    }
+}
+
+/// The key of a batch's item.
+pub fn batch_key(id: &str) -> String {
+    format!("batch#{id}")
+}
+
+/// The id of the batch whose item has this key; `None` when it is not a batch's.
+pub fn batch_id(key: &str) -> Option<&str> {
+    key.strip_prefix("batch#")
+}
+
+/// The id of message number `index`, from 0, of the batch `id`.
+pub fn member(id: &str, index: usize) -> String {
+    format!("{id}-{index}")
+}
+
+/// ACCEPT for a batch. A refusal means that it was accepted before, and changes nothing.
+pub fn accept_batch(id: &str, batch: &Batch) -> Update {
+    Update::of(batch_key(id)).when([Test::Absent(CREATED_AT)]).then([
+        Action::Set("list", batch.list.as_str().into()),
+        batch.body.written(),
+        Action::Set("count", i64::from(batch.count).into()),
+        Action::Set("caller", batch.caller.as_str().into()),
+        Action::Set(CREATED_AT, batch.created_at.as_millis().into()),
+        Action::Set("valid_until", batch.valid_until.as_millis().into()),
+        Action::Set(DUE, batch.list.as_str().into()),
+        Action::Set(NOT_BEFORE, batch.created_at.as_millis().into()),
+        Action::Add("v", 1),
+    ])
+}
+
+/// EXPANDED: each message of the batch has an item of its own.
+pub fn expanded(id: &str, now: Timestamp) -> Update {
+    Update::of(batch_key(id)).when([Test::Absent("expanded_at")]).then([
+        Action::Set("expanded_at", now.as_millis().into()),
+        Action::Set(EXPIRES_AT, now.after(RETENTION).as_seconds().into()),
+        Action::Remove(DUE),
+        Action::Remove(NOT_BEFORE),
         Action::Add("v", 1),
     ])
 }
@@ -380,13 +499,14 @@ mod tests {
         let message = NewMessage {
             id: "m".to_owned(),
             list: "email",
-            body: "{}".to_owned(),
+            body: Body::Text("{}".to_owned()),
             caller: "key:portal".to_owned(),
+            created_at: NOW,
             not_before: NOW,
             valid_until: NOW.after(MINUTE * 60),
         };
-        assert!(applied(&store, &accept(&message, NOW)));
-        assert!(!applied(&store, &accept(&message, NOW)), "it is written down once");
+        assert!(applied(&store, &accept(&message)));
+        assert!(!applied(&store, &accept(&message)), "it is written down once");
         store
     }
 
@@ -439,6 +559,51 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_kept_until_it_has_come_to_an_end_and_then_for_a_month() {
+        let kept = |store: &MemoryStore| store.read("message#m").unwrap().number(EXPIRES_AT);
+        let store = accepted();
+        assert!(applied(&store, &begin("m", 0, "ses", NOW)) && applied(&store, &doubt("m", 1, NOW)));
+        assert_eq!(kept(&store), None, "a doubt does not go away by itself");
+        let late = NOW.after(MINUTE * 60 * 24 * 7);
+        assert!(applied(&store, &settle("m", true, late)));
+        assert_eq!(kept(&store), Some(late.after(RETENTION).as_seconds()));
+        assert!(applied(&store, &report("m", State::Bounced, Some("mailbox_full"), late.after(MINUTE))));
+        assert_eq!(kept(&store), Some(late.after(MINUTE).after(RETENTION).as_seconds()));
+        assert_eq!(message(&store).error.as_deref(), Some("mailbox_full"));
+    }
+
+    #[test]
+    fn what_a_person_repeats_long_after_it_expired_is_sent_all_the_same() {
+        let store = accepted();
+        assert!(applied(&store, &begin("m", 0, "ses", NOW)) && applied(&store, &doubt("m", 1, NOW)));
+        let late = NOW.after(MINUTE * 60 * 24 * 7);
+        assert!(applied(&store, &repeat("m", "email", late)));
+        assert_eq!(message(&store).next(late), Next::Send);
+        assert_eq!(message(&store).next(late.after(REPEAT_VALIDITY)), Next::Expire);
+    }
+
+    #[test]
+    fn a_batch_is_written_down_once_and_stands_on_its_list_until_it_is_expanded() {
+        let store = MemoryStore::new();
+        let batch = Batch {
+            list: "email".to_owned(),
+            body: Body::Blob("message/b".to_owned()),
+            count: 1_000,
+            caller: "key:portal".to_owned(),
+            created_at: NOW,
+            valid_until: NOW.after(MINUTE),
+            expanded_at: None,
+        };
+        let item = || store.read("batch#b").unwrap();
+        assert!(applied(&store, &accept_batch("b", &batch)) && !applied(&store, &accept_batch("b", &batch)));
+        assert_eq!((Batch::read(&item()), item().text(DUE)), (Some(batch), Some("email")));
+        assert!(applied(&store, &expanded("b", NOW)) && !applied(&store, &expanded("b", NOW)));
+        assert_eq!((item().text(DUE), item().number(NOT_BEFORE)), (None, None));
+        assert!(!applied(&store, &accept_batch("b", &Batch::read(&item()).unwrap())), "it does not begin anew");
+        assert_eq!((batch_id("batch#b"), batch_id("message#b"), member("b", 0)), (Some("b"), None, "b-0".to_owned()));
+    }
+
+    #[test]
     fn what_expires_while_waiting_is_not_sent() {
         let store = accepted();
         assert_eq!(message(&store).next(NOW.after(MINUTE * 60)), Next::Expire);
@@ -471,7 +636,7 @@ mod tests {
             }
             for state in &order {
                 let before = message(&store).state;
-                prop_assert_eq!(applied(&store, &report("m", *state, NOW)), *state > before);
+                prop_assert_eq!(applied(&store, &report("m", *state, None, NOW)), *state > before);
             }
             prop_assert_eq!(message(&store).state, order.into_iter().max().unwrap());
         }
@@ -491,7 +656,7 @@ mod tests {
                     4 => sent("m", attempt, "r", NOW),
                     5 => fail("m", attempt, "x", NOW),
                     6 => doubt("m", attempt, NOW),
-                    7 => report("m", REPORTS[usize::try_from(attempt).unwrap()], NOW),
+                    7 => report("m", REPORTS[usize::try_from(attempt).unwrap()], None, NOW),
                     8 => settle("m", true, NOW),
                     _ => repeat("m", "email", NOW),
                 };

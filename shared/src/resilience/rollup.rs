@@ -74,7 +74,7 @@ pub enum Ending {
     Live,
     /// The cache answered.
     Cached,
-    /// Something stood in for a provider that did not answer: a stale answer, an entry by hand.
+    /// Something stood in for a provider that did not answer: a stale answer, an entry by hand, a default.
     StoodIn,
     /// Nobody answered.
     Unanswered,

@@ -59,6 +59,10 @@ impl Store for BoundedStore {
         self.bounded(self.inner.get_many(keys)).await
     }
 
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.bounded(self.inner.listed(list, from, until, limit)).await
+    }
+
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         self.bounded(self.inner.due(list, until, limit)).await
     }

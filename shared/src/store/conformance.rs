@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Action, DUE, Item, MemoryStore, NOT_BEFORE, Outcome, Read, Store, Test, Update, Value};
+use super::{Action, CREATED_AT, DUE, Item, MemoryStore, NOT_BEFORE, Outcome, Read, Store, Test, Update, Value};
 use crate::clock::Timestamp;
 
 /// Seeds for [`check_random`], so that every store is asked the same histories.
@@ -83,8 +83,21 @@ pub async fn check_due(store: &dyn Store) {
     assert_eq!(due(20, 9).await, [early.clone(), late.clone()], "oldest first, to the millisecond");
     assert_eq!(due(99, 1).await, std::slice::from_ref(&early));
     assert_eq!(due(9, 9).await, [""; 0]);
+    let between = async |from: i64, until: i64| {
+        let (from, until) = (Timestamp::from_millis(from), Timestamp::from_millis(until));
+        store.listed(&list, from, until, 9).await.expect("listed")
+    };
+    assert_eq!(between(20, 30).await, [late.clone(), later.clone()], "both ends are included");
+    assert_eq!(between(21, 29).await, [""; 0]);
+    assert_eq!(between(30, 20).await, [""; 0], "a range that ends before it begins");
     put("a", 40).await;
-    assert_eq!(due(99, 9).await, [late, later, early], "an item moves with its time");
+    assert_eq!(due(99, 9).await, [late.clone(), later.clone(), early.clone()], "an item moves with its time");
+    for (key, since) in [(&early, 1), (&later, 25)] {
+        store.update(&Update::of(key).then([Action::Set(CREATED_AT, since.into())])).await.expect("update");
+    }
+    assert_eq!(due(99, 9).await, [early.clone(), late.clone(), later.clone()], "who has waited longest is first");
+    assert_eq!(due(39, 9).await, [late.clone(), later.clone()], "but nobody before its time");
+    assert_eq!(due(99, 1).await, [early]);
 }
 
 /// Runs `histories` random histories of `length` updates and reads against `store` and a fresh memory store, which must

@@ -9,16 +9,19 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use crate::clock::Timestamp;
 
-use super::{Action, DUE, Item, Key, NOT_BEFORE, Outcome, Read, Store, StoreError, Test, Update, Value};
+use super::{
+    Action, CREATED_AT, DUE, Item, Key, MOST_DUE, NOT_BEFORE, Outcome, Read, Store, StoreError, Test, Update, Value,
+};
 
 const PARTITION_KEY: &str = "pk";
 
-/// The sparse index over [`DUE`] and [`NOT_BEFORE`], keys only.
+/// The sparse index over [`DUE`] and [`NOT_BEFORE`]: keys and [`CREATED_AT`] only.
 const DUE_INDEX: &str = "due";
 
 /// A table, and the client that reaches it.
@@ -32,6 +35,21 @@ impl DynamoStore {
     /// The store in `table`. The client's retries should be off;.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
+    }
+
+    /// The question what is on `list` and due from `from` to `until`, in that order.
+    fn on_list(&self, list: &str, from: Timestamp, until: Timestamp) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("#list = :list AND #at BETWEEN :from AND :until")
+            .expression_attribute_names("#list", DUE)
+            .expression_attribute_names("#at", NOT_BEFORE)
+            .expression_attribute_values(":list", AttributeValue::S(list.to_owned()))
+            .expression_attribute_values(":from", AttributeValue::N(from.as_millis().to_string()))
+            .expression_attribute_values(":until", AttributeValue::N(until.as_millis().to_string()))
+            .scan_index_forward(true)
     }
 }
 
@@ -89,27 +107,28 @@ impl Store for DynamoStore {
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        // DynamoDB refuses a range that ends before it begins.
+        if until < from {
+            return Ok(Vec::new());
+        }
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let answer = self.on_list(list, from, until).limit(limit).send().await.map_err(classify)?;
+        answer.items.unwrap_or_default().into_iter().map(|item| Ok(indexed(item)?.1)).collect()
+    }
+
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(DUE_INDEX)
-            .key_condition_expression("#list = :list AND #at <= :until")
-            .expression_attribute_names("#list", DUE)
-            .expression_attribute_names("#at", NOT_BEFORE)
-            .expression_attribute_values(":list", AttributeValue::S(list.to_owned()))
-            .expression_attribute_values(":until", AttributeValue::N(until.as_millis().to_string()))
-            .scan_index_forward(true)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(classify)?;
-        let key = |mut item: HashMap<String, AttributeValue>| match item.remove(PARTITION_KEY) {
-            Some(AttributeValue::S(key)) => Ok(key),
-            Some(_) | None => Err(StoreError::Unreadable("an item of the index has no key".to_owned())),
-        };
-        answer.items.unwrap_or_default().into_iter().map(key).collect()
+        let mut due = Vec::new();
+        let mut pages = self.on_list(list, Timestamp::default(), until).into_paginator().send();
+        while due.len() < MOST_DUE
+            && let Some(page) = pages.next().await
+        {
+            for item in page.map_err(classify)?.items.unwrap_or_default() {
+                due.push(indexed(item)?);
+            }
+        }
+        due.sort_unstable();
+        Ok(due.into_iter().take(limit as usize).map(|(_, key)| key).collect())
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
@@ -210,6 +229,16 @@ impl Expressions {
         self.values.insert(placeholder.clone(), attribute_from(value));
         placeholder
     }
+}
+
+/// An entry of the index: since when the item waits, and its key.
+fn indexed(mut entry: HashMap<String, AttributeValue>) -> Result<(i64, Key), StoreError> {
+    let Some(AttributeValue::S(key)) = entry.remove(PARTITION_KEY) else {
+        return Err(StoreError::Unreadable("an item of the index has no key".to_owned()));
+    };
+    let entry = item_from(entry)?;
+    let since = entry.number(CREATED_AT).or_else(|| entry.number(NOT_BEFORE));
+    Ok((since.ok_or_else(|| StoreError::Unreadable(key.clone()))?, key))
 }
 
 fn non_empty<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 
-use super::{Action, DUE, Item, Key, NOT_BEFORE, Outcome, Read, Store, StoreError, Test, Update, Value};
+use super::{
+    Action, CREATED_AT, DUE, Item, Key, MOST_DUE, NOT_BEFORE, Outcome, Read, Store, StoreError, Test, Update, Value,
+};
 
 /// Items in a map behind a lock that is never held across an await.
 #[derive(Debug, Default)]
@@ -39,6 +41,20 @@ impl MemoryStore {
             action.perform(item);
         }
         Outcome::Applied(item.clone())
+    }
+
+    /// What is on `list`, in the order of the times when it is due: that time, since when it waits, and its key.
+    fn on_list(&self, list: &str) -> Vec<(i64, i64, Key)> {
+        let items = self.items();
+        let on_list = items.iter().filter(|(_, item)| item.text(DUE) == Some(list));
+        let mut found: Vec<(i64, i64, Key)> = on_list
+            .filter_map(|(key, item)| {
+                let at = item.number(NOT_BEFORE)?;
+                Some((at, item.number(CREATED_AT).unwrap_or(at), key.clone()))
+            })
+            .collect();
+        found.sort_unstable_by(|one, other| (one.0, &one.2).cmp(&(other.0, &other.2)));
+        found
     }
 
     /// Puts `item` under `key`, whatever was there.
@@ -100,16 +116,17 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(|key| self.read(key)).collect())
     }
 
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        let span = from.as_millis()..=until.as_millis();
+        let listed = self.on_list(list).into_iter().filter(|(at, ..)| span.contains(at));
+        Ok(listed.take(limit as usize).map(|(_, _, key)| key).collect())
+    }
+
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
-        let items = self.items();
-        let mut due: Vec<(i64, &Key)> = items
-            .iter()
-            .filter(|(_, item)| item.text(DUE) == Some(list))
-            .filter_map(|(key, item)| Some((item.number(NOT_BEFORE)?, key)))
-            .filter(|(at, _)| *at <= until.as_millis())
-            .collect();
+        let due = self.on_list(list).into_iter().take_while(|(at, ..)| *at <= until.as_millis()).take(MOST_DUE);
+        let mut due: Vec<(i64, Key)> = due.map(|(_, since, key)| (since, key)).collect();
         due.sort_unstable();
-        Ok(due.into_iter().take(limit as usize).map(|(_, key)| key.clone()).collect())
+        Ok(due.into_iter().take(limit as usize).map(|(_, key)| key).collect())
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {

@@ -7,6 +7,9 @@
 //!
 //! Company numbers, amounts, dates, codes and trace ids stay readable: operators need them at night.
 
+use std::borrow::Cow;
+use std::ops::BitOr;
+
 use http::HeaderMap;
 use serde_json::{Number, Value};
 use url::Url;
@@ -142,6 +145,60 @@ pub fn body(bytes: &[u8]) -> String {
         Some(cut) if shown.len() > MAX_BODY_BYTES => format!("{}… [{} bytes]", &shown[..cut], bytes.len()),
         _ => shown,
     }
+}
+
+/// A body as it may be kept: the numbers of cards masked, everything else as it is. What stands under the name of an
+/// identifier (`…id`, `…uid`, `…key`) is left alone, because a number of ours may have the check digit of a card. JSON and
+/// forms are read member by member, anything else as text; what is no text holds no numbers that we could see.
+pub fn without_cards(body: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = std::str::from_utf8(body) else { return Cow::Borrowed(body) };
+    let masked = match serde_json::from_str::<Value>(text) {
+        Ok(mut value) => masks_cards(&mut value).then(|| value.to_string()),
+        Err(_) if text.contains('=') && !text.contains(char::is_whitespace) => form_without_cards(text),
+        Err(_) => numbers::without_cards(text),
+    };
+    masked.map_or(Cow::Borrowed(body), |masked| Cow::Owned(masked.into_bytes()))
+}
+
+/// Masks the numbers of cards in `value`, and says whether there were any.
+fn masks_cards(value: &mut Value) -> bool {
+    let masked = match value {
+        Value::Null | Value::Bool(_) => None,
+        Value::Number(number) => numbers::without_cards(&number.to_string()),
+        Value::String(text) => numbers::without_cards(text),
+        Value::Array(items) => return items.iter_mut().map(masks_cards).fold(false, BitOr::bitor),
+        Value::Object(members) => {
+            let shown = members.iter_mut().filter(|(name, member)| !(names_an_id(name) && is_scalar(member)));
+            return shown.map(|(_, member)| masks_cards(member)).fold(false, BitOr::bitor);
+        }
+    };
+    match masked {
+        Some(masked) => {
+            *value = masked.into();
+            true
+        }
+        None => false,
+    }
+}
+
+fn is_scalar(value: &Value) -> bool {
+    !matches!(value, Value::Array(_) | Value::Object(_))
+}
+
+fn names_an_id(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["id", "uid", "key"].iter().any(|end| name.ends_with(end))
+}
+
+fn form_without_cards(text: &str) -> Option<String> {
+    let mut any = false;
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+        let masked = if names_an_id(&name) { None } else { numbers::without_cards(&value) };
+        any |= masked.is_some();
+        form.append_pair(&name, masked.as_deref().unwrap_or(&value));
+    }
+    any.then(|| form.finish())
 }
 
 /// Free text, read by shape and by the names in it.
@@ -321,6 +378,24 @@ mod tests {
         assert_eq!(headers(&given), format!(r#"{{"content-type":"application/json","x-custom":"{MASK}"}}"#));
         let given = Url::parse("https://user:pw@h.kr:8443/a/01012345678?serviceKey=k%2B&page=2").unwrap();
         assert_eq!(url(&given), format!("https://h.kr:8443/a/[phone]?serviceKey={MASK}&page=2"));
+    }
+
+    #[test]
+    fn a_kept_body_has_no_card_and_everything_else() {
+        let kept = |body: &str| String::from_utf8(without_cards(body.as_bytes()).into_owned()).unwrap();
+        for (body, expected) in [
+            (r#"{"b":1, "a":"010-1234-5678"}"#, r#"{"b":1, "a":"010-1234-5678"}"#),
+            (r#"{"card":{"number":"4242 4242 4242 4242"}}"#, r#"{"card":{"number":"[card]"}}"#),
+            (r#"{"n":[4242424242424242]}"#, r#"{"n":["[card]"]}"#),
+            (r#"{"orderId":"4242424242424242"}"#, r#"{"orderId":"4242424242424242"}"#),
+            (r#"{"keys":{"key":["4242424242424242"]}}"#, r#"{"keys":{"key":["[card]"]}}"#),
+            ("imp_uid=4242424242424242&amount=1000", "imp_uid=4242424242424242&amount=1000"),
+            ("imp_uid=1&c=4242-4242-4242-4242", "imp_uid=1&c=%5Bcard%5D"),
+            ("the card 4242424242424242 was used", "the card [card] was used"),
+        ] {
+            assert_eq!(kept(body), expected, "{body}");
+        }
+        assert_eq!(without_cards(&[0xff, 0x34]), Cow::Borrowed(&[0xff, 0x34][..]));
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use http::HeaderMap;
 
+tokio::task_local! {
+    static CURRENT: TraceId;
+}
+
 /// 32 lower-case hexadecimal digits, never all zero (<https://www.w3.org/TR/trace-context/>, 3.2.2.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceId(String);
@@ -22,12 +26,28 @@ impl TraceId {
         Self(uuid::Uuid::new_v4().simple().to_string())
     }
 
+    /// The trace of the work that is being done, see [`TraceId::during`]; a new one outside of any.
+    pub fn current() -> Self {
+        CURRENT.try_with(Clone::clone).unwrap_or_else(|_| Self::random())
+    }
+
+    /// Does `work` as part of this trace.
+    pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
+        CURRENT.scope(self, work).await
+    }
+
+    /// The trace as the header `traceparent`, with a parent made up: we keep no spans.
+    pub fn to_traceparent(&self) -> String {
+        format!("00-{}-{:016x}-01", self.0, fastrand::u64(1..))
+    }
+
     /// The 32 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    fn from_traceparent(header: &str) -> Option<Self> {
+    /// The trace in a header `traceparent`, if it has the exact form.
+    pub fn from_traceparent(header: &str) -> Option<Self> {
         let mut parts = header.trim().split('-');
         let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let well_formed = version.len() == 2 && version != "ff" && parent.len() == 16 && flags.len() == 2;
@@ -64,6 +84,14 @@ mod tests {
         assert_eq!(traced("traceparent", &format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
         let xray = "Root=1-58406520-a006649127e371903a2de979;Parent=53995c3f42cd8ad8;Sampled=1";
         assert_eq!(traced("x-amzn-trace-id", xray).as_deref(), Some("58406520a006649127e371903a2de979"));
+    }
+
+    #[tokio::test]
+    async fn the_trace_of_the_present_work_can_be_sent_on() {
+        let trace = TraceId::random();
+        let seen = trace.clone().during(async { TraceId::current() }).await;
+        assert_eq!(TraceId::from_traceparent(&seen.to_traceparent()), Some(trace));
+        assert_ne!(TraceId::current(), TraceId::current(), "outside of any work each is new");
     }
 
     #[test]

@@ -31,7 +31,7 @@ static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
                 {"AttributeName": "due", "KeyType": "HASH"},
                 {"AttributeName": "not_before", "KeyType": "RANGE"},
             ],
-            "Projection": {"ProjectionType": "KEYS_ONLY"},
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["created_at"]},
         }],
         "BillingMode": "PAY_PER_REQUEST",
     });

@@ -31,6 +31,8 @@ enum Action {
     Panic,
     Limited,
     Stale,
+    Page,
+    Form,
 }
 
 const ROUTES: [Route<Action>; 6] = [
@@ -43,6 +45,8 @@ const ROUTES: [Route<Action>; 6] = [
 ];
 
 const STALE: [Route<Action>; 1] = [route("GET", "/v1/stale", Access::Public, Action::Stale)];
+const FORM: [Route<Action>; 1] = [route("POST", "/v1/form", Access::Public, Action::Form)];
+const PAGE: [Route<Action>; 1] = [route("GET", "/v1/page", Access::Public, Action::Page)];
 
 const fn route(method: &'static str, path: &'static str, access: Access, action: Action) -> Route<Action> {
     Route { method, path, access, action }
@@ -80,6 +84,14 @@ async fn handle(action: Action, call: Call) -> Result<Reply, ApiError> {
             let answer = Answer { value: 1, source, provider: "nice".to_owned(), as_of: Timestamp::default() };
             Ok(Reply::json(200, &answer.value)?.provenance(&answer))
         }
+        Action::Form => {
+            let mut body = call.body()?;
+            let note = body.text_or_blank("note", 5);
+            let extra = body.value("extra").is_some();
+            body.ignore_rest();
+            Reply::json(200, &json!({"note": body.finish(note)?, "extra": extra}))
+        }
+        Action::Page => Reply::page("text/html; charset=utf-8", call.header("x-policy").unwrap_or_default(), "<p>가"),
     }
 }
 
@@ -357,6 +369,26 @@ mod bodies {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_an_outside_format_sends_empty_or_new_is_let_pass_and_what_is_wrong_is_not() {
+        let form = async |body: &str| {
+            let event = with(event("POST", "/v1/form"), "body", body);
+            edge().await.serve(&FORM, serde_json::from_value(event).unwrap(), 0, handle).await
+        };
+        for members in ["{}", r#"{"note":""}"#, r#"{"note":" ","new":1}"#, r#"{"note":null,"extra":null}"#] {
+            assert_eq!(body(&form(members).await), json!({"note": null, "extra": false}), "{members}");
+        }
+        let whole = form(r#"{"note":" 이음 ","extra":[1]}"#).await;
+        assert_eq!(body(&whole), json!({"note": "이음", "extra": true}));
+        for (members, issue) in [(r#"{"note":7}"#, "bad_format"), (r#"{"note":"123456","new":1}"#, "too_long")] {
+            assert_eq!(
+                problem(&form(members).await),
+                expected(400, "invalid_request", &[("note", issue)]),
+                "{members}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn each_member_has_its_bounds() {
         for (members, issue) in [
             (r#""name":"12345678901","tags":["a"]"#, ("name", "too_long")),
@@ -485,6 +517,20 @@ mod headers {
 
 mod responses {
     use super::*;
+
+    #[tokio::test]
+    async fn a_page_has_its_own_type_and_the_policy_of_its_maker() {
+        let page = with(event("GET", "/v1/page"), "headers", json!({"x-policy": "default-src 'none'"}));
+        let response = edge().await.serve(&PAGE, serde_json::from_value(page).unwrap(), 0, handle).await;
+        let header = |name: &str| response.headers.get(name).map(String::as_str);
+        assert_eq!((response.status_code, response.body.as_str()), (200, "<p>가"));
+        assert_eq!(header("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(header("content-security-policy"), Some("default-src 'none'"));
+        assert_eq!(
+            (header("referrer-policy"), header("x-content-type-options")),
+            (Some("strict-origin"), Some("nosniff"))
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_panics_is_a_500_that_says_nothing() {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use ieum::integration::{Integration, Setback, Source};
 use ieum::policy::{Policy, Replay};
-use ieum::provider::ProviderError;
+use ieum::provider::{Provider, ProviderError};
 use ieum::resilience::backoff::Backoff;
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::store::Read;
@@ -229,6 +230,45 @@ mod answers_entered_by_hand {
     }
 }
 
+mod default_answers {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answers_when_nothing_else_does_and_is_not_remembered() {
+        let (world, provider) = (World::new(), Scripted::new("p", live));
+        for outcome in [down(), throttled(1), down()] {
+            provider.then(outcome);
+        }
+        let asking = world.asking(&provider, once()).cache(world.cache()).default_answer(reply("nothing"));
+        let answer = ask(&asking, 1).await.unwrap();
+        assert_eq!((answer.source, answer.provider.as_str(), answer.source.age()), (Source::Default, "default", None));
+        assert_eq!(told(&ask(&asking, 1).await), Some(("nothing", Source::Default)), "a limit is no answer either");
+        advance(secs(1)).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("nothing", Source::Default)));
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_else_comes_before_it() {
+        let (world, provider) = (World::new(), Scripted::new("p", down));
+        provider.then(live());
+        let asking = world.asking(&provider, once()).cache(world.cache()).manual(world.manual());
+        let asking = asking.default_answer(reply("nothing"));
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Live)));
+        advance(CACHE.fresh).await;
+        assert_eq!(told(&ask(&asking, 1).await), Some(("live", Source::Stale { age: CACHE.fresh })));
+        asking.manual_entries().unwrap().enter(&Question(2), &reply("by hand"), "kim", CACHE.fresh).await.unwrap();
+        assert_eq!(told(&ask(&asking, 2).await), Some(("by hand", Source::Manual { age: ms(0) })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejection_stays_an_error() {
+        let (world, provider) = (World::new(), Scripted::new("p", rejected));
+        let asking = world.asking(&provider, once()).default_answer(reply("nothing"));
+        assert_eq!(refused(&ask(&asking, 1).await), refusal(502, "provider_rejected", None));
+    }
+}
+
 mod retries {
     use super::*;
 
@@ -442,6 +482,34 @@ mod failover {
         let (world, first, second) = (World::new(), Scripted::new("first", live), Scripted::new("second", live));
         assert_eq!(ask(&two(&world, &first, &second, once()), 1).await.unwrap().provider, "first");
         assert_eq!(second.calls().len(), 0);
+    }
+
+    /// Serves even numbers only.
+    struct Even(Scripted<Reply>);
+
+    #[async_trait]
+    impl Provider<Question, Reply> for Even {
+        fn name(&self) -> &'static str {
+            "even"
+        }
+
+        fn serves(&self, question: &Question) -> bool {
+            question.0.is_multiple_of(2)
+        }
+
+        async fn call(&self, question: &Question) -> Result<Reply, ProviderError> {
+            self.0.call(question).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_cannot_serve_a_request_is_passed_over_without_an_attempt() {
+        let (world, even, second) = (World::new(), Scripted::new("even", live), Scripted::new("second", live));
+        let mut ways = vec![world.way(&even, None), world.way(&second, None)];
+        ways[0].provider = Box::new(Even(even.clone()));
+        let asking = world.going(ways, once());
+        assert_eq!(ask(&asking, 1).await.unwrap().provider, "second");
+        assert_eq!((even.calls().len(), ask(&asking, 2).await.unwrap().provider.as_str()), (0, "even"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -351,6 +351,10 @@ impl Store for Yielding {
         self.inner.get_many(keys).await
     }
 
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.inner.listed(list, from, until, limit).await
+    }
+
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         self.inner.due(list, until, limit).await
     }

@@ -284,6 +284,17 @@ impl Store for FaultyStore {
         self.inner.get_many(keys).await
     }
 
+    async fn listed(
+        &self,
+        list: &str,
+        from: ieum::clock::Timestamp,
+        until: ieum::clock::Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.fault("due", list).await?;
+        self.inner.listed(list, from, until, limit).await
+    }
+
     async fn due(&self, list: &str, until: ieum::clock::Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         self.fault("due", list).await?;
         self.inner.due(list, until, limit).await

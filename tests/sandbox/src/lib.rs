@@ -18,11 +18,14 @@
 //! # }
 //! ```
 
+mod addresses;
 mod companies;
 mod connection;
 mod control;
+mod payments;
 pub mod providers;
 mod server;
+pub mod smtp;
 
 use std::error::Error;
 use std::fmt;
@@ -32,7 +35,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use control::{Mode, Only, Stats};
 use server::{Mounted, Registry};
@@ -41,9 +44,12 @@ use server::{Mounted, Registry};
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
+    smtp: SocketAddr,
+    smtps: SocketAddr,
     registry: Arc<Registry>,
     /// Dropping the sender is the stop signal, so nothing has to be called.
     _stop: oneshot::Sender<()>,
+    _stop_mail: watch::Sender<()>,
 }
 
 impl Sandbox {
@@ -52,20 +58,29 @@ impl Sandbox {
     /// # Errors
     /// When no port can be bound.
     pub async fn start() -> io::Result<Self> {
-        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::start_on(any, any).await
     }
 
-    /// Starts a sandbox on `address`; port 0 means any free port.
+    /// Starts a sandbox on `address`, with its mail server on `smtp`; port 0 means any free port.
     ///
     /// # Errors
     /// When the address cannot be bound, for instance because the port is taken.
-    pub async fn start_on(address: SocketAddr) -> io::Result<Self> {
+    pub async fn start_on(address: SocketAddr, smtp: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let registry = Arc::new(Registry::new(providers::all()));
         let (stop, stopped) = oneshot::channel();
+        let (stop_mail, mail_stopped) = watch::channel(());
+        let plain = TcpListener::bind(smtp).await?;
+        let encrypted = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let (smtp, smtps) = (plain.local_addr()?, encrypted.local_addr()?);
+        if let Some(mounted) = registry.find("smtp") {
+            tokio::spawn(smtp::serve(plain, mounted.clone(), false, mail_stopped.clone()));
+            tokio::spawn(smtp::serve(encrypted, mounted.clone(), true, mail_stopped));
+        }
         tokio::spawn(server::serve(listener, registry.clone(), stopped));
-        Ok(Self { address, registry, _stop: stop })
+        Ok(Self { address, smtp, smtps, registry, _stop: stop, _stop_mail: stop_mail })
     }
 
     /// Returns the root URL, such as `http://127.0.0.1:4600`.
@@ -81,6 +96,18 @@ impl Sandbox {
     #[must_use]
     pub fn base_url(&self, provider: &str) -> String {
         format!("{}/{}", self.url(), self.mounted(provider).name())
+    }
+
+    /// Returns the port of the mail server that is plain at first and can be upgraded.
+    #[must_use]
+    pub fn smtp_port(&self) -> u16 {
+        self.smtp.port()
+    }
+
+    /// Returns the port of the mail server that is encrypted from the first byte.
+    #[must_use]
+    pub fn smtps_port(&self) -> u16 {
+        self.smtps.port()
     }
 
     /// Returns the names of all providers, in the order they are listed.

@@ -9,8 +9,10 @@ use ieum_sandbox::Sandbox;
 
 const DEFAULT_PORT: u16 = 4600;
 const PORT_VARIABLE: &str = "IEUM_SANDBOX_PORT";
-const USAGE: &str =
-    "usage: ieum-sandbox [--port N]   (or IEUM_SANDBOX_PORT=N; 4600 without either, 0 for any free port)";
+/// How far above the other the port for mail is, unless it is chosen.
+const MAIL_ABOVE: u16 = 25;
+const USAGE: &str = "usage: ieum-sandbox [--port N] [--smtp-port N]   (or IEUM_SANDBOX_PORT=N; 4600 without either, 0 for \
+                     any free port; mail is taken 25 ports above it)";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -19,14 +21,14 @@ async fn main() -> ExitCode {
         say(USAGE);
         return ExitCode::SUCCESS;
     }
-    let port = match port(&arguments, env::var(PORT_VARIABLE).ok()) {
-        Ok(port) => port,
+    let ports = match Ports::choose(&arguments, env::var(PORT_VARIABLE).ok()) {
+        Ok(ports) => ports,
         Err(problem) => {
             eprintln!("{problem}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match run(port).await {
+    match run(ports).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");
@@ -35,42 +37,60 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(port: u16) -> Result<(), String> {
+async fn run(ports: Ports) -> Result<(), String> {
     // Before the first line is printed: whoever reads it may send the signal at once.
     let stop = stop_signal().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let sandbox = match Sandbox::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let sandbox = match Sandbox::start_on(at(ports.http), at(ports.smtp)).await {
         Ok(sandbox) => sandbox,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let Ports { http, smtp } = ports;
             return Err(format!(
-                "port {port} of 127.0.0.1 is taken: stop the other program or choose a port with --port N or {PORT_VARIABLE}=N"
+                "port {http} of 127.0.0.1 is taken, or {smtp} for mail: stop the other program or choose a port with \
+                 --port N, --smtp-port N or {PORT_VARIABLE}=N"
             ));
         }
-        Err(error) => return Err(format!("cannot listen on 127.0.0.1:{port}: {error}")),
+        Err(error) => return Err(format!("cannot listen on {ports:?}: {error}")),
     };
     say(&format!("sandbox {}", sandbox.url()));
     for provider in sandbox.providers() {
         say(&format!("  {provider:<8} {}", sandbox.base_url(provider)));
     }
+    say(&format!("  mail     smtp://127.0.0.1:{}, smtps://127.0.0.1:{}", sandbox.smtp_port(), sandbox.smtps_port()));
     stop.await;
     Ok(())
 }
 
-/// Finds the port: the argument first, then the environment, then the default.
-fn port(arguments: &[String], variable: Option<String>) -> Result<u16, String> {
-    let mut chosen = None;
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let value = match argument.split_once('=') {
-            Some(("--port", value)) => value,
-            None if argument == "--port" => rest.next().ok_or("--port needs a number")?.as_str(),
-            Some(_) | None => return Err(format!("unknown argument: `{argument}`")),
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ports {
+    http: u16,
+    smtp: u16,
+}
+
+impl Ports {
+    /// The arguments first, then the variable, then the default.
+    fn choose(arguments: &[String], variable: Option<String>) -> Result<Self, String> {
+        let mut http = match variable {
+            Some(value) => parse(PORT_VARIABLE, &value)?,
+            None => DEFAULT_PORT,
         };
-        chosen = Some(parse("--port", value)?);
-    }
-    match (chosen, variable) {
-        (Some(port), _) => Ok(port),
-        (None, Some(value)) => parse(PORT_VARIABLE, &value),
-        (None, None) => Ok(DEFAULT_PORT),
+        let mut smtp = None;
+        let mut rest = arguments.iter().map(String::as_str);
+        while let Some(argument) = rest.next() {
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (argument, None),
+            };
+            if !["--port", "--smtp-port"].contains(&name) {
+                return Err(format!("unknown argument: `{argument}`"));
+            }
+            let value = value.or_else(|| rest.next()).ok_or_else(|| format!("{name} needs a number"))?;
+            let port = parse(name, value)?;
+            if name == "--port" { http = port } else { smtp = Some(port) }
+        }
+        let above = if http == 0 { 0 } else { http.saturating_add(MAIL_ABOVE) };
+        Ok(Self { http, smtp: smtp.unwrap_or(above) })
     }
 }
 
@@ -106,26 +126,29 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 
 #[cfg(test)]
 mod tests {
-    use super::port;
+    use super::Ports;
 
-    fn arguments(list: &[&str]) -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
+    fn chosen(list: &[&str], variable: Option<&str>) -> Result<(u16, u16), String> {
+        let arguments: Vec<String> = list.iter().map(ToString::to_string).collect();
+        let ports = Ports::choose(&arguments, variable.map(ToString::to_string));
+        ports.map(|ports| (ports.http, ports.smtp))
     }
 
     #[test]
     fn the_argument_wins_over_the_variable_and_the_default() {
-        assert_eq!(port(&[], None), Ok(4600));
-        assert_eq!(port(&[], Some("4700".into())), Ok(4700));
-        assert_eq!(port(&arguments(&["--port", "4800"]), Some("4700".into())), Ok(4800));
-        assert_eq!(port(&arguments(&["--port=4900"]), None), Ok(4900));
+        assert_eq!(chosen(&[], None), Ok((4600, 4625)));
+        assert_eq!(chosen(&[], Some("4700")), Ok((4700, 4725)));
+        assert_eq!(chosen(&["--port", "4800"], Some("4700")), Ok((4800, 4825)));
+        assert_eq!(chosen(&["--port=0"], None), Ok((0, 0)));
+        assert_eq!(chosen(&["--port=4900", "--smtp-port", "2525"], None), Ok((4900, 2525)));
     }
 
     #[test]
     fn a_bad_port_is_named_with_its_value() {
         for (list, variable) in [(vec!["--port", "x"], None), (vec![], Some("70000")), (vec!["--prot", "1"], None)] {
-            let problem = port(&arguments(&list), variable.map(ToString::to_string));
+            let problem = chosen(&list, variable);
             assert!(problem.is_err_and(|text| text.contains('`')), "{list:?} {variable:?}");
         }
-        assert!(port(&arguments(&["--port"]), None).is_err());
+        assert!(chosen(&["--smtp-port"], None).is_err());
     }
 }

@@ -3,8 +3,25 @@
 //! A provider knows its paths, its credentials and its bodies. It knows nothing of counting, delays, broken connections
 //! or the control interface: those are the same for all and live in the server.
 
+pub mod daum;
+pub mod iamport;
+pub mod juso;
+pub mod kakao;
+pub mod kakaopay;
 pub mod nice;
 pub mod nts;
+pub mod portone;
+pub mod sendgrid;
+pub mod ses;
+pub mod ses_events;
+pub mod smtp;
+pub mod sns;
+pub mod solapi;
+pub mod stripe;
+pub mod toss;
+pub mod twilio;
+
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -19,7 +36,25 @@ pub(crate) type Make = fn() -> Box<dyn Provider>;
 
 /// Lists every provider of the sandbox: a new one needs its file, its `mod` line above and its line here.
 pub(crate) fn all() -> Vec<Make> {
-    vec![|| Box::new(nice::Nice::default()), || Box::new(nts::Nts)]
+    vec![
+        || Box::new(nice::Nice::default()),
+        || Box::new(nts::Nts),
+        || Box::new(juso::Juso),
+        || Box::new(kakao::Kakao),
+        || Box::new(daum::Daum),
+        || Box::new(sns::Sns::default()),
+        || Box::new(solapi::Solapi::default()),
+        || Box::new(twilio::Twilio::default()),
+        || Box::new(toss::Toss::default()),
+        || Box::new(portone::PortOne::default()),
+        || Box::new(iamport::Iamport::default()),
+        || Box::new(stripe::Stripe::default()),
+        || Box::new(kakaopay::KakaoPay::default()),
+        || Box::new(sendgrid::SendGrid::default()),
+        || Box::new(ses::Ses::default()),
+        || Box::new(ses_events::SesEvents::default()),
+        || Box::new(smtp::Smtp::default()),
+    ]
 }
 
 /// One faked provider. There are no default methods: what a provider does not have, it says.
@@ -49,6 +84,17 @@ pub(crate) trait Provider: Send {
     fn state(&self) -> Value;
 }
 
+/// The most mails a provider remembers; a load test sends more than it reads back.
+const MAX_MAILS: usize = 2_000;
+
+/// Remembers a mail, and forgets the oldest.
+pub(crate) fn remember(mails: &mut Vec<Value>, mail: Value) {
+    if mails.len() == MAX_MAILS {
+        mails.remove(0);
+    }
+    mails.push(mail);
+}
+
 /// A request as the provider's own host would see it.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -68,6 +114,20 @@ impl Request {
 
     pub(crate) fn bearer(&self) -> Option<&str> {
         self.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    }
+
+    /// The value of a header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The parameters of a form; the first of each name counts.
+    pub(crate) fn form(&self) -> BTreeMap<String, String> {
+        let mut form = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(&self.body).into_owned() {
+            form.entry(name).or_insert(value);
+        }
+        form
     }
 
     pub(crate) fn says_json(&self) -> bool {

@@ -130,6 +130,23 @@ impl Mounted {
         inner.max_in_flight = in_flight;
     }
 
+    /// The mode in force.
+    pub(crate) fn mode(&self) -> Mode {
+        self.lock().mode.clone()
+    }
+
+    /// Counts an attempt to hand over a mail, and says how it goes.
+    pub(crate) fn arrive_mail(&self) -> Mode {
+        let mut inner = self.lock();
+        inner.count("/", false);
+        inner.take_mode(false)
+    }
+
+    /// Hands a mail over that was counted before; what the server says to it.
+    pub(crate) fn take_mail(&self, mail: &Request, mode: &Mode) -> String {
+        String::from_utf8_lossy(&self.lock().provider.answer(mail, mode).body).into_owned()
+    }
+
     fn arrive(self: &Arc<Self>, request: &Request) -> (InFlight, Duration, Outcome) {
         let mut inner = self.lock();
         inner.in_flight += 1;

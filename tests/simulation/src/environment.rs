@@ -274,6 +274,10 @@ impl Store for Link {
         self.trip(None, move |world, _| wanted.iter().map(|key| world.read(key)).collect()).await
     }
 
+    async fn listed(&self, list: &str, from: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+        self.world.store.listed(list, from, until, limit).await
+    }
+
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         self.world.store.due(list, until, limit).await
     }

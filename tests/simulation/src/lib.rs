@@ -6,9 +6,12 @@
 //! a provider that fails, hangs and throttles. Time is tokio's paused clock, randomness is seeded, there is one thread:
 //! the same seed is the same history.
 //!
+//! [`delivery`] is a simulation of its own, of messages on their way.
+//!
 //! [`World`] watches from outside and holds each promise of `ieum::resilience` against what happened. That
 //! it would notice a broken promise is shown by breaking every rule once, see [`ieum::planted`].
 
+pub mod delivery;
 pub mod environment;
 pub mod plan;
 pub mod world;

@@ -5,6 +5,14 @@
 //! cargo run --profile simulation -p ieum-simulation -- --seeds 100000
 //! cargo run --profile simulation -p ieum-simulation -- --seeds 2000 --broken
 //! ```
+//!
+//! The same of messages on their way, with `--delivery`; there `--events` says how much is to happen.
+//!
+//! ```text
+//! cargo run --profile simulation -p ieum-simulation -- --delivery --events 1000000
+//! cargo run --profile simulation -p ieum-simulation -- --delivery --seeds 200 --broken
+//! cargo run -p ieum-simulation -- --delivery --seed 4711
+//! ```
 
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
@@ -15,24 +23,58 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ieum::planted::Rule;
-use ieum_simulation::{Report, run};
+use ieum_simulation::{Report, delivery, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given = |name: &str| arguments.iter().any(|argument| argument == name);
     let number = |name: &str| {
         let place = arguments.iter().position(|argument| argument == name)?;
         arguments.get(place + 1)?.parse::<u64>().ok()
     };
+    let (delivery, plant_breaches) = (given("--delivery"), given("--broken"));
+    if let (true, Some(seed)) = (delivery, number("--seed")) {
+        let report = delivery::run(seed, None);
+        println!("{report:#?}");
+        return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if let Some(seed) = number("--seed") {
         let report = run(seed, None);
         println!("{report:#?}");
         return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let (first, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(1_000));
-    if arguments.iter().any(|argument| argument == "--broken") {
-        return plant(first, seeds);
+    match (delivery, plant_breaches) {
+        (false, false) => many(first, seeds),
+        (false, true) => plant(&Rule::ALL, first, seeds, |seed, rule| run(seed, Some(rule)).violations),
+        (true, true) => plant(&Rule::DELIVERY, first, seeds, |seed, rule| delivery::run(seed, Some(rule)).violations),
+        (true, false) => deliver(first, number("--events").unwrap_or(100_000)),
     }
-    many(first, seeds)
+}
+
+/// Runs simulations of messages on all cores until so many events have happened, and adds up what they were.
+fn deliver(first: u64, events: u64) -> ExitCode {
+    let (next, began) = (AtomicU64::new(first), Instant::now());
+    let totals = Mutex::new((delivery::Counts::default(), 0_u64, 0_u64));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while totals.lock().unwrap_or_else(PoisonError::into_inner).0.events < events {
+                    let report = delivery::run(next.fetch_add(1, Ordering::Relaxed), None);
+                    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    totals.0 += report.counts;
+                    totals.1 += 1;
+                    totals.2 += u64::from(!report.violations.is_empty());
+                    for violation in &report.violations {
+                        println!("seed {}: {violation}", report.seed);
+                    }
+                }
+            });
+        }
+    });
+    let (counts, seeds, failed) = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{seeds} simulations in {:.0} s, {failed} failed\n{counts:#?}", began.elapsed().as_secs_f64());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs `seeds` simulations on all cores and adds up what happened.
@@ -75,13 +117,14 @@ fn many(first: u64, seeds: u64) -> ExitCode {
 }
 
 /// Breaks each rule and says how many simulations it took to notice.
-fn plant(first: u64, seeds: u64) -> ExitCode {
+fn plant(rules: &[Rule], first: u64, seeds: u64, run: impl Fn(u64, Rule) -> Vec<String>) -> ExitCode {
     let mut missed = 0;
-    for rule in Rule::ALL {
-        match (first..first + seeds).map(|seed| run(seed, Some(rule))).find(|report| !report.violations.is_empty()) {
-            Some(report) => {
-                let taken = report.plan.seed - first + 1;
-                println!("{rule:?}: found after {taken}: {}", report.violations.first().map_or("", String::as_str));
+    for rule in rules.iter().copied() {
+        let mut found = (first..first + seeds).map(|seed| (seed, run(seed, rule)));
+        match found.find(|(_, violations)| !violations.is_empty()) {
+            Some((seed, violations)) => {
+                let taken = seed - first + 1;
+                println!("{rule:?}: found after {taken}: {}", violations.first().map_or("", String::as_str));
             }
             None => {
                 missed += 1;

@@ -187,7 +187,7 @@ fn the_projects_own_template_and_local_values_fit_together() {
     use crate::local::{Addresses, Settings};
     let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let address = || "http://127.0.0.1:1".to_owned();
-    let addresses = Addresses { sandbox: address(), aws: address(), api: address() };
+    let addresses = Addresses { sandbox: address(), smtp_port: "1".to_owned(), aws: address(), api: address() };
     let settings = Settings::read(&own.join("local.toml"), &addresses).unwrap_or_else(|error| panic!("{error}"));
     let names: Vec<String> = settings.parameters.keys().cloned().collect();
     let template =

@@ -10,6 +10,10 @@ use crate::aws::{Http, fetch, http_client};
 
 /// A company the sandbox knows.
 const COMPANY: &str = "/v1/companies/1234567891";
+/// An address it knows: 세종대로 110.
+const ADDRESS: &str = "/v1/addresses?query=%EC%84%B8%EC%A2%85%EB%8C%80%EB%A1%9C%20110";
+/// The page for `ORIGIN`.
+const PAGE: &str = "/v1/addresses/widget?origin=http://localhost:5173";
 /// An origin of `local.toml`'s AllowedOrigins.
 const ORIGIN: &str = "http://localhost:5173";
 
@@ -22,6 +26,8 @@ pub(super) async fn tour(system: &System, show: Progress) -> Result<(), UpError>
     let after = calls(system).await;
     let intruder = visitor.get(COMPANY, "not-a-key").await;
     let misspelt = visitor.get("/v1/companies/1234567890", &visitor.key).await;
+    let address = visitor.get(ADDRESS, &visitor.key).await;
+    let page = visitor.get(PAGE, "").await;
     let elsewhere = visitor.get("/v1/no-such-thing", &visitor.key).await;
     let preflight = visitor.preflight(COMPANY).await;
 
@@ -36,6 +42,11 @@ pub(super) async fn tour(system: &System, show: Progress) -> Result<(), UpError>
         (
             "a bad number is named",
             status(&misspelt, StatusCode::BAD_REQUEST).and_then(|()| names_field(&misspelt, "business_number")),
+        ),
+        ("an address is found", status(&address, StatusCode::OK)),
+        (
+            "the postcode page is served",
+            status(&page, StatusCode::OK).and_then(|()| header(&page, "content-type", "text/html; charset=utf-8")),
         ),
         ("an unknown route is not found", status(&elsewhere, StatusCode::NOT_FOUND)),
         ("a browser may call", header(&preflight, "access-control-allow-origin", ORIGIN)),

@@ -1,4 +1,4 @@
-//! The three loopback ports, checked before anything is started on them.
+//! The loopback ports, checked before anything is started on them.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -8,6 +8,9 @@ use crate::local::Addresses;
 /// What listens, and the variable that moves it.
 pub(super) const AWS: (&str, &str) = ("the local AWS", "IEUM_AWS_PORT");
 pub(super) const SANDBOX: (&str, &str) = ("the sandbox", "IEUM_SANDBOX_PORT");
+/// Its mail server listens so far above it.
+const MAIL: (&str, &str) = ("the sandbox's mail server", SANDBOX.1);
+const MAIL_ABOVE: u16 = 25;
 pub(super) const DOOR: (&str, &str) = ("the API", "IEUM_PORT");
 
 /// Binds a port, 0 for any; the caller keeps the listener or drops it for a child to take over.
@@ -17,17 +20,26 @@ fn bind(port: u16, (what, variable): (&'static str, &'static str)) -> Result<Tcp
 
 /// Checks all ports before anything runs; the door's stays bound.
 pub(super) fn take(options: &Options) -> Result<(Addresses, tokio::net::TcpListener), UpError> {
-    let bound = [bind(options.aws_port, AWS)?, bind(options.sandbox_port, SANDBOX)?, bind(options.port, DOOR)?];
+    let mail_port = if options.sandbox_port == 0 { 0 } else { options.sandbox_port.saturating_add(MAIL_ABOVE) };
+    let bound = [
+        bind(options.aws_port, AWS)?,
+        bind(options.sandbox_port, SANDBOX)?,
+        bind(mail_port, MAIL)?,
+        bind(options.port, DOOR)?,
+    ];
     let failed = |source| UpError::Start { what: "the front door".to_owned(), source };
-    let mut urls = Vec::new();
+    let mut addresses = Vec::new();
     for listener in &bound {
-        urls.push(format!("http://{}", listener.local_addr().map_err(failed)?));
+        addresses.push(listener.local_addr().map_err(failed)?);
     }
-    let [aws, sandbox, door] = bound;
-    drop((aws, sandbox));
+    let url = |place: usize| format!("http://{}", addresses[place]);
+    let smtp_port = addresses[2].port().to_string();
+    let addresses = Addresses { aws: url(0), sandbox: url(1), smtp_port, api: url(3) };
+    let [aws, sandbox, mail, door] = bound;
+    drop((aws, sandbox, mail));
     door.set_nonblocking(true).map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(door).map_err(failed)?;
-    Ok((Addresses { aws: urls[0].clone(), sandbox: urls[1].clone(), api: urls[2].clone() }, listener))
+    Ok((addresses, listener))
 }
 
 #[cfg(test)]

@@ -34,7 +34,9 @@ pub(super) async fn start(
     children.add(local_aws.start("the local AWS", &instance.folder.join("aws.log")).map_err(failed("the local AWS"))?);
 
     let program = options.binaries.join(build::SANDBOX);
-    let arguments = [program.into_os_string(), "--port".into(), port(&addresses.sandbox).into()];
+    let smtp_port = addresses.smtp_port.clone().into();
+    let arguments =
+        [program.into_os_string(), "--port".into(), port(&addresses.sandbox).into(), "--smtp-port".into(), smtp_port];
     let sandbox = Leashed::new(venv, &instance.folder, arguments);
     children.add(sandbox.start("the sandbox", &instance.folder.join("sandbox.log")).map_err(failed("the sandbox"))?);
 

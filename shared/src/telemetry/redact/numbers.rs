@@ -21,6 +21,18 @@ const MOST_DIGITS: usize = 19;
 
 /// `text` with every personal number masked; `None` when there is none.
 pub(super) fn masked(text: &str) -> Option<String> {
+    masked_as(text, |number| number.kind())
+}
+
+/// `text` with every card number masked, and nothing else; `None` when there is none.
+pub(super) fn without_cards(text: &str) -> Option<String> {
+    masked_as(text, |number| {
+        let is_card = !number.is_fraction() && !number.is_part_of_a_uuid() && number.is_card();
+        is_card.then_some("[card]")
+    })
+}
+
+fn masked_as(text: &str, kind: fn(&Number<'_>) -> Option<&'static str>) -> Option<String> {
     let (digits, runs) = runs(text);
     if digits.len() < 8 {
         return None;
@@ -30,7 +42,7 @@ pub(super) fn masked(text: &str) -> Option<String> {
         let found = ends(&runs, place).rev().find_map(|last| {
             let number =
                 Number { text, runs: &runs[place..=last], digits: &digits[runs[place].first..runs[last].past] };
-            Some((last, number.begins(), number.kind()?))
+            Some((last, number.begins(), kind(&number)?))
         });
         let Some((last, begins, mask)) = found else {
             place += 1;

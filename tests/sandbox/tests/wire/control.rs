@@ -15,8 +15,29 @@ async fn a_fresh_provider_has_counted_nothing() {
     assert_eq!(get(&sandbox.url(), "/_sandbox/nts").await.json(), expected);
     let all = get(&sandbox.url(), "/_sandbox").await.json();
     let names: Vec<&String> = all.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["nice", "nts"]);
-    assert_eq!(sandbox.providers(), ["nice", "nts"]);
+    let listed = [
+        "nice",
+        "nts",
+        "juso",
+        "kakao",
+        "daum",
+        "sns",
+        "solapi",
+        "twilio",
+        "toss",
+        "portone",
+        "iamport",
+        "stripe",
+        "kakaopay",
+        "sendgrid",
+        "ses",
+        "ses-events",
+        "smtp",
+    ];
+    assert_eq!(sandbox.providers(), listed);
+    let mut sorted = listed;
+    sorted.sort_unstable();
+    assert_eq!(names, sorted);
 }
 
 #[tokio::test]
@@ -95,7 +116,7 @@ async fn what_makes_no_sense_is_refused_with_a_reason_and_changes_nothing() {
     }
     let refused = sandbox.control("nts", json!({"mode": "broken"})).await.unwrap_err();
     assert!(refused.to_string().contains("`broken`"));
-    for provider in ["nice", "nts"] {
+    for provider in ["nice", "nts", "juso", "kakao", "daum"] {
         let stats = get(&sandbox.url(), &format!("/_sandbox/{provider}")).await.json();
         assert_eq!(stats["mode"]["mode"], "ok");
     }
@@ -114,7 +135,7 @@ async fn an_unknown_provider_is_404_and_named() {
     ] {
         let reply = send(&sandbox.url(), method, path, "", "").await.unwrap();
         assert_eq!(reply.status, 404, "{method} {path}");
-        assert!(reply.json()["error"].as_str().unwrap().contains("nice, nts"));
+        assert!(reply.json()["error"].as_str().unwrap().contains("nice, nts, juso, kakao, daum"));
     }
 }
 

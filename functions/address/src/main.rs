@@ -1,0 +1,18 @@
+//! The `address` function: wiring only. The environment is read here and nowhere else.
+
+use std::process::ExitCode;
+
+use address::{Config, Handler};
+use ieum::config::Env;
+use ieum::provider::Cause;
+use ieum::runtime::serve_http;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    serve_http("address", start().await).await
+}
+
+async fn start() -> Result<Handler, Cause> {
+    let config = Config::from_env(&Env::of_process())?;
+    Ok(Handler::start(&config).await?)
+}

@@ -1,0 +1,201 @@
+//! Amazon SES, API v2: one signed request for each mail.
+//!
+//! Source: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html>. The mail goes as MIME (`Raw`), so
+//! that what SES delivers is byte for byte what SMTP would. We sign it ourselves (`aws-sigv4`, which is below every AWS
+//! client already) instead of linking `aws-sdk-sesv2`: of its hundred operations we need one, its build takes a
+//! minute, and our own HTTP client can tell a connection that never came about from one that broke after the request
+//! had left. For a mail, that is the difference between sending again and asking a person.
+//!
+//! Traps handled here, each with a test: 400 is anything from a full quota to a bad address, told apart by
+//! `x-amzn-errortype` alone; a paused or suspended account is no fault of the mail, so the next provider gets it.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue};
+use ieum::clock::SharedClock;
+use ieum::delivery::worker::Receipt;
+use ieum::http::{HttpClient, Incoming, Outgoing};
+use ieum::policy::Replay;
+use ieum::provider::{Cause, ProviderError};
+use ieum::secrets::{ExposeSecret, Secret, SecretShape, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use super::{Transport, failure};
+use crate::compose::Composed;
+
+/// The operation `SendEmail`.
+const SEND: &str = "/v2/email/outbound-emails";
+
+/// For how long everybody stays away once the day's quota is used up; then one mail looks again.
+const QUOTA_BLOCK: Duration = Duration::from_secs(600);
+
+/// The name under which our id travels, and comes back in every event.
+pub const ID_TAG: &str = "ieum-id";
+
+/// Keys of a user, for local runs only: a deployed function has a role.
+#[derive(Debug, Deserialize)]
+pub struct SesSecret {
+    access_key_id: SecretString,
+    secret_access_key: SecretString,
+}
+
+impl SecretShape for SesSecret {
+    const MEMBERS: &'static [&'static str] = &["access_key_id", "secret_access_key"];
+}
+
+/// Who signs.
+#[derive(Clone, Debug)]
+pub enum Signer {
+    /// The function's role.
+    Role(SharedCredentialsProvider),
+    /// Keys from a secret.
+    Keys(Arc<Secret<SesSecret>>),
+}
+
+impl Signer {
+    async fn credentials(&self) -> Result<Credentials, ProviderError> {
+        match self {
+            Self::Role(role) => {
+                role.provide_credentials().await.map_err(|error| ProviderError::Unreachable(Box::new(error)))
+            }
+            Self::Keys(secret) => {
+                let keys = secret.current().await;
+                let (id, key) = (keys.access_key_id.expose_secret(), keys.secret_access_key.expose_secret());
+                Ok(Credentials::new(id, key, None, None, "secret"))
+            }
+        }
+    }
+}
+
+/// The client.
+#[derive(Clone, Debug)]
+pub struct Ses {
+    base_url: Url,
+    region: String,
+    configuration_set: Option<String>,
+    signer: Signer,
+    http: HttpClient,
+    clock: SharedClock,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Sent {
+    message_id: String,
+}
+
+impl Ses {
+    /// A client of the service in `region`, at `base_url`.
+    pub fn new(
+        base_url: Url,
+        region: String,
+        configuration_set: Option<String>,
+        signer: Signer,
+        http: HttpClient,
+        clock: SharedClock,
+    ) -> Self {
+        Self { base_url, region, configuration_set, signer, http, clock }
+    }
+
+    async fn signed(&self, body: &serde_json::Value) -> Result<Outgoing, ProviderError> {
+        let url = format!("{}{SEND}", self.base_url.as_str().trim_end_matches('/'));
+        let url = Url::parse(&url).map_err(|error| not_sent(error.into()))?;
+        let mut outgoing = Outgoing::post_json(url, body, Replay::Never)?;
+        let identity = self.signer.credentials().await?.into();
+        let since_1970 = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).unwrap_or(0));
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name("ses")
+            .time(UNIX_EPOCH + since_1970)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| not_sent(error.into()))?
+            .into();
+        let headers = outgoing.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let request = SignableRequest::new("POST", outgoing.url.as_str(), headers, SignableBody::Bytes(&outgoing.body));
+        let signed = request.and_then(|request| sign(request, &params)).map_err(|error| not_sent(error.into()))?;
+        let (instructions, _) = signed.into_parts();
+        for (name, value) in instructions.headers() {
+            let name = HeaderName::try_from(name).map_err(|error| not_sent(error.into()))?;
+            outgoing.headers.insert(name, HeaderValue::try_from(value).map_err(|error| not_sent(error.into()))?);
+        }
+        Ok(outgoing)
+    }
+}
+
+/// Nothing has left.
+fn not_sent(cause: Cause) -> ProviderError {
+    ProviderError::Unreachable(cause)
+}
+
+#[async_trait]
+impl Transport for Ses {
+    fn name(&self) -> &'static str {
+        "ses"
+    }
+
+    async fn send(&self, mail: &Composed) -> Result<Receipt, ProviderError> {
+        let mime = mail.mime(self.clock.now()).map_err(|_| ProviderError::Rejected { code: "mime".to_owned() })?;
+        let addresses = |mailboxes: &[crate::address::Mailbox]| -> Vec<String> {
+            mailboxes.iter().map(|mailbox| mailbox.address.to_string()).collect()
+        };
+        let mut body = json!({
+            "FromEmailAddress": mail.from.address,
+            "Destination": {
+                "ToAddresses": addresses(&mail.to),
+                "CcAddresses": addresses(&mail.cc),
+                "BccAddresses": addresses(&mail.bcc),
+            },
+            "Content": { "Raw": { "Data": STANDARD.encode(mime) } },
+            "EmailTags": [{ "Name": ID_TAG, "Value": mail.id }],
+        });
+        if let Some(set) = &self.configuration_set {
+            body["ConfigurationSetName"] = set.as_str().into();
+        }
+        let answer = self.http.exchange(self.signed(&body).await?).await?;
+        match refusal(&answer) {
+            Some(error) => Err(error),
+            None => Ok(Receipt { reference: answer.json::<Sent>()?.message_id }),
+        }
+    }
+}
+
+/// What SES's errors mean to us.
+fn refusal(answer: &Incoming) -> Option<ProviderError> {
+    let header = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    let body = || -> Option<String> {
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        Some(body.get("__type")?.as_str()?.to_owned())
+    };
+    if answer.status.is_success() {
+        return None;
+    }
+    let name = header.map(str::to_owned).or_else(body).unwrap_or_default();
+    // `aws.protocoltests#Name:http://…` in both directions.
+    let name = name.split(':').next().unwrap_or_default();
+    let name = name.rsplit('#').next().unwrap_or_default();
+    match name {
+        "TooManyRequestsException" | "ThrottlingException" => {
+            Some(ProviderError::Throttled { retry_after: answer.retry_after() })
+        }
+        "LimitExceededException" => Some(ProviderError::Throttled { retry_after: Some(QUOTA_BLOCK) }),
+        // Of the account or the set-up, not of this mail: another provider may take it.
+        "AccountSuspendedException"
+        | "SendingPausedException"
+        | "MailFromDomainNotVerifiedException"
+        | "NotFoundException" => Some(ProviderError::Unauthorized),
+        "MessageRejected" | "BadRequestException" => Some(ProviderError::Rejected { code: name.to_owned() }),
+        _ => failure(answer),
+    }
+}

@@ -1,0 +1,57 @@
+//! From a file to pixels, no more of them than the largest thumbnail needs.
+
+mod gif;
+mod jpeg;
+mod png;
+mod webp;
+
+use fast_image_resize::pixels::U16x4;
+
+use super::geometry::Size;
+use super::probe::{Format, Header};
+use super::raster::{Boxes, FULL, Pixels, Raster};
+use super::{Limits, Refusal};
+
+/// Decodes `bytes` for thumbnails of which the largest is `shrink` times smaller than the picture.
+pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits) -> Result<Raster, Refusal> {
+    match header.format {
+        Format::Jpeg(colour) => jpeg::decode(bytes, header, colour, shrink, limits),
+        Format::Png => png::decode(bytes, header, shrink, limits),
+        Format::Webp => webp::decode(bytes, header, shrink),
+        Format::Gif => gif::decode(bytes, header, shrink, limits),
+    }
+}
+
+/// A picture of `size` whose rows went through `boxes` of `side`.
+fn with_alpha(size: Size, side: u32, boxes: Boxes<U16x4>, profile: Option<Vec<u8>>) -> Raster {
+    let (boxed, pixels) = boxes.finish();
+    let pixels = Pixels::Alpha(pixels).without_needless_alpha();
+    Raster { size: boxed, extent: extent(size, side), pixels, profile }
+}
+
+/// How much of a picture shrunken by boxes of `side` is real.
+fn extent(size: Size, side: u32) -> (f64, f64) {
+    (f64::from(size.width) / f64::from(side), f64::from(size.height) / f64::from(side))
+}
+
+/// A row of pixels with alpha, colours multiplied by it, without rounding.
+fn multiplied(row: &[[u8; 4]], into: &mut Vec<u16>) {
+    into.resize(row.len() * 4, 0);
+    for (to, [red, green, blue, alpha]) in into.as_chunks_mut().0.iter_mut().zip(row) {
+        let times = |sample: &u8| u16::from(*sample) * u16::from(*alpha);
+        *to = [times(red), times(green), times(blue), times(&255)];
+    }
+}
+
+/// The same for sixteen bits, which are rounded to the scale of [`FULL`].
+fn multiplied_16(row: &[[u16; 4]], into: &mut Vec<u16>) {
+    const MAX: u64 = u16::MAX as u64;
+    into.clear();
+    for [red, green, blue, alpha] in row {
+        let times = |sample: &u16| {
+            let product = u64::from(*sample) * u64::from(*alpha) * u64::from(FULL);
+            u16::try_from((product + MAX * MAX / 2) / (MAX * MAX)).unwrap_or(FULL)
+        };
+        into.extend([times(red), times(green), times(blue), times(&u16::MAX)]);
+    }
+}

@@ -1,0 +1,78 @@
+//! JPEG by libjpeg-turbo, which can leave out what a smaller picture does not need.
+
+use fast_image_resize::pixels::{InnerPixel, U8x3, U8x4};
+use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
+
+use super::super::geometry::Size;
+use super::super::probe::{Header, JpegColour};
+use super::super::raster::{Pixels, Raster};
+use super::super::{Limits, Refusal};
+
+pub(super) fn decode(
+    bytes: &[u8],
+    header: &Header,
+    colour: JpegColour,
+    shrink: f64,
+    limits: &Limits,
+) -> Result<Raster, Refusal> {
+    let eighths = eighths(shrink);
+    let factor = ScalingFactor::new(eighths, 8);
+    let mut decompressor = Decompressor::new().map_err(Refusal::broken)?;
+    decompressor.set_scaling_factor(factor).map_err(Refusal::broken)?;
+    decompressor.set_scan_limit(limits.scans).map_err(Refusal::broken)?;
+    let scaled = |side: u32| u32::try_from(factor.scale(side as usize)).unwrap_or(side);
+    let size = Size { width: scaled(header.size.width), height: scaled(header.size.height) };
+    let pixels = match colour {
+        JpegColour::Light => Pixels::Light(pixels::<U8x3>(&mut decompressor, bytes, size, PixelFormat::RGB, limits)?),
+        JpegColour::Ink { inverted } => {
+            let mut pixels = pixels::<U8x4>(&mut decompressor, bytes, size, PixelFormat::CMYK, limits)?;
+            if inverted {
+                U8x4::components_mut(&mut pixels).iter_mut().for_each(|sample| *sample = !*sample);
+            }
+            Pixels::Ink(pixels)
+        }
+    };
+    #[expect(clippy::cast_precision_loss, reason = "1 to 8")]
+    let part = eighths as f64 / 8.0;
+    let extent = (f64::from(header.size.width) * part, f64::from(header.size.height) * part);
+    Ok(Raster { size, extent, pixels, profile: header.profile.clone() })
+}
+
+/// Which part of a picture is decoded: a whole, a half, a quarter or an eighth of its sides. Just above a power of two
+/// the next larger one is taken, as sharp does: there Lanczos3 would have nothing left to do.
+fn eighths(shrink: f64) -> usize {
+    let least = |power: f64| shrink >= power + 1.0;
+    if least(8.0) {
+        1
+    } else if least(4.0) {
+        2
+    } else if least(2.0) {
+        4
+    } else {
+        8
+    }
+}
+
+fn pixels<P: InnerPixel<Component = u8>>(
+    decompressor: &mut Decompressor,
+    bytes: &[u8],
+    size: Size,
+    format: PixelFormat,
+    limits: &Limits,
+) -> Result<Vec<P>, Refusal> {
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut pixels = vec![P::empty(); width * height];
+    let samples = P::components_mut(&mut pixels);
+    let image = Image { pixels: samples, width, pitch: width * P::size(), height, format };
+    decompressor.decompress(bytes, image).map_err(|error| {
+        let error = error.to_string();
+        // The library counts scans while it reads them and says so in words only.
+        if error.contains("scans") {
+            let limit = limits.scans.into();
+            Refusal::TooLarge { what: "scans", found: limit + 1, limit }
+        } else {
+            Refusal::Broken(error)
+        }
+    })?;
+    Ok(pixels)
+}

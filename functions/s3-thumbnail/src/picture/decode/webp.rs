@@ -1,0 +1,93 @@
+//! WebP by libwebp, which can average while it decodes.
+
+use fast_image_resize::pixels::{U8x3, U16x4};
+use webpx::{Decoder, DecoderConfig, Limits};
+
+use super::super::Refusal;
+use super::super::geometry::Size;
+use super::super::probe::{Frame, Header, chunks};
+use super::super::raster::{Boxes, Pixels, Raster, box_side};
+use super::{multiplied, with_alpha};
+
+pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
+    let Some(frame) = chunks(bytes)?.first else {
+        return still(bytes, header, shrink);
+    };
+    let file = container(&frame);
+    if (frame.left, frame.top, frame.size) == (0, 0, header.size) {
+        return still(&file, header, shrink);
+    }
+    painted(&file, &frame, header, shrink)
+}
+
+fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
+    let decoder = Decoder::new(file).map_err(Refusal::broken)?;
+    // Limits have been judged already, and the library's own are lower.
+    let config = DecoderConfig::new().limits(Limits::none());
+    let profile = header.profile.clone();
+    if decoder.info().has_alpha {
+        // Averaged by the library, soft edges lose a third of a decibel.
+        let (pixels, width, _) = decoder.config(config).decode_rgba_raw().map_err(Refusal::broken)?;
+        let side = box_side(shrink);
+        let mut boxes = Boxes::<U16x4>::new(width, side);
+        let mut samples = Vec::new();
+        for row in pixels.as_chunks().0.chunks_exact(width as usize) {
+            multiplied(row, &mut samples);
+            boxes.row(&samples);
+        }
+        return Ok(with_alpha(header.size, side, boxes, profile));
+    }
+    // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do.
+    let part = (shrink / 2.0).max(1.0);
+    let size = Size { width: rounded(header.size.width, part), height: rounded(header.size.height, part) };
+    let config = if size == header.size { config } else { config.scale(size.width, size.height) };
+    let extent = (f64::from(size.width), f64::from(size.height));
+    let (pixels, width, height) = decoder.config(config).decode_rgb_raw().map_err(Refusal::broken)?;
+    let pixels: Vec<U8x3> = pixels.as_chunks().0.iter().map(|pixel| U8x3::new(*pixel)).collect();
+    Ok(Raster { size: Size { width, height }, extent, pixels: Pixels::Light(pixels), profile })
+}
+
+/// A first picture that leaves a part of the canvas free.
+fn painted(file: &[u8], frame: &Frame<'_>, header: &Header, shrink: f64) -> Result<Raster, Refusal> {
+    let decoder = Decoder::new(file).map_err(Refusal::broken)?.config(DecoderConfig::new().limits(Limits::none()));
+    let (pixels, width, height) = decoder.decode_rgba_raw().map_err(Refusal::broken)?;
+    let fits = frame.left.checked_add(width).is_some_and(|right| right <= header.size.width)
+        && frame.top.checked_add(height).is_some_and(|bottom| bottom <= header.size.height);
+    if !fits {
+        return Err(Refusal::broken("its first picture lies outside of it"));
+    }
+    let side = box_side(shrink);
+    let mut boxes = Boxes::<U16x4>::new(header.size.width, side);
+    let mut row = vec![[0; 4]; header.size.width as usize];
+    let mut samples = Vec::new();
+    let lines = pixels.as_chunks::<4>().0.chunks_exact(width as usize);
+    let above = (0..frame.top).map(|_| None);
+    let below = (frame.top + height..header.size.height).map(|_| None);
+    for line in above.chain(lines.map(Some)).chain(below) {
+        row.fill([0; 4]);
+        if let Some(line) = line {
+            row.iter_mut().skip(frame.left as usize).zip(line).for_each(|(to, from)| *to = *from);
+        }
+        multiplied(&row, &mut samples);
+        boxes.row(&samples);
+    }
+    Ok(with_alpha(header.size, side, boxes, header.profile.clone()))
+}
+
+/// The chunks of a frame as a file of their own. With an alpha chunk they need the extended header.
+fn container(frame: &Frame<'_>) -> Vec<u8> {
+    let mut body = b"WEBP".to_vec();
+    if frame.chunks.starts_with(b"ALPH") {
+        body.extend(b"VP8X\x0a\0\0\0\x10\0\0\0");
+        body.extend((frame.size.width - 1).to_le_bytes().iter().take(3));
+        body.extend((frame.size.height - 1).to_le_bytes().iter().take(3));
+    }
+    body.extend(frame.chunks);
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    [b"RIFF".as_slice(), &length.to_le_bytes(), &body].concat()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not larger than `side`")]
+fn rounded(side: u32, part: f64) -> u32 {
+    ((f64::from(side) / part).round() as u32).max(1)
+}

@@ -1,0 +1,257 @@
+//! Pixels, and how they become fewer.
+//!
+//! Two steps, as in libvips. Where there are more than twice as many pixels as wanted, whole boxes of them are averaged
+//! first; Lanczos3 does the rest. The result can hardly be told from Lanczos3 alone, and most pixels are only added up.
+//!
+//! Transparent pixels have colours too, and those must not bleed into their neighbours: colours are multiplied by their
+//! alpha before anything is averaged. The products of two bytes are kept whole, in sixteen bits: nothing is rounded
+//! before the end.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{InnerPixel, U8x3, U8x4, U16x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+
+use super::Refusal;
+use super::geometry::{Orientation, Plan, Rect, Size};
+
+/// Full alpha where colours are multiplied by it: 255 times 255.
+pub(super) const FULL: u16 = 65_025;
+
+/// Boxes are at most this wide, so that a box of bytes adds up in 16 bits, and one of 16-bit samples in 32.
+const MAX_SIDE: u32 = 255;
+
+/// The pixels of a picture, row by row.
+#[derive(Clone, Debug)]
+pub(super) enum Pixels {
+    /// Red, green, blue.
+    Light(Vec<U8x3>),
+    /// Cyan, magenta, yellow, black; 255 is full ink.
+    Ink(Vec<U8x4>),
+    /// Red, green and blue times alpha, and alpha times 255.
+    Alpha(Vec<U16x4>),
+}
+
+/// A decoded picture as it is stored, already shrunken perhaps.
+#[derive(Clone, Debug)]
+pub(super) struct Raster {
+    pub(super) size: Size,
+    /// How much of `size` the picture covers: whoever shrinks rounds up, and the last pixels are only partly real.
+    pub(super) extent: (f64, f64),
+    pub(super) pixels: Pixels,
+    /// The ICC profile that says which colours its numbers mean.
+    pub(super) profile: Option<Vec<u8>>,
+}
+
+/// What is kept of a picture, scaled.
+#[derive(Clone, Debug)]
+pub(super) struct Scaled {
+    pub(super) size: Size,
+    pub(super) pixels: Pixels,
+}
+
+impl Raster {
+    /// What `plan` keeps of a picture that is seen by `orientation`, scaled. The plan is about the picture as it is
+    /// seen; the pixels here are as they are stored.
+    pub(super) fn scaled(&self, plan: &Plan, orientation: Orientation) -> Result<Scaled, Refusal> {
+        let scaled = orientation.seen(plan.scaled);
+        let part = orientation.stored_part(scaled, plan.kept);
+        let pixels = match &self.pixels {
+            Pixels::Light(pixels) => Pixels::Light(self.reduced(pixels, scaled, part)?),
+            Pixels::Ink(pixels) => Pixels::Ink(self.reduced(pixels, scaled, part)?),
+            Pixels::Alpha(pixels) => Pixels::Alpha(self.reduced(pixels, scaled, part)?),
+        };
+        Ok(Scaled { size: part.size, pixels })
+    }
+
+    fn reduced<P>(&self, pixels: &[P], scaled: Size, part: Rect) -> Result<Vec<P>, Refusal>
+    where
+        P: PixelTrait + InnerPixel<Component: Sample>,
+    {
+        let side = box_side((self.extent.0 / f64::from(scaled.width)).min(self.extent.1 / f64::from(scaled.height)));
+        if side == 1 {
+            return lanczos(pixels, self.size, self.extent, scaled, part);
+        }
+        let mut boxes = Boxes::<P>::new(self.size.width, side);
+        pixels.chunks_exact(self.size.width as usize).for_each(|row| boxes.row(P::components(row)));
+        let extent = (self.extent.0 / f64::from(side), self.extent.1 / f64::from(side));
+        let (size, pixels) = boxes.finish();
+        lanczos(&pixels, size, extent, scaled, part)
+    }
+}
+
+/// How wide the boxes are that are averaged before Lanczos3 shrinks the rest of `shrink`: by two at least, if any.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and `MAX_SIDE`")]
+pub(super) fn box_side(shrink: f64) -> u32 {
+    (shrink / 2.0).clamp(1.0, f64::from(MAX_SIDE)) as u32
+}
+
+/// The `part` of `pixels` scaled so that all that `extent` covers of them would fill `scaled`.
+fn lanczos<P: PixelTrait>(
+    pixels: &[P],
+    size: Size,
+    extent: (f64, f64),
+    scaled: Size,
+    part: Rect,
+) -> Result<Vec<P>, Refusal> {
+    let source = TypedImageRef::new(size.width, size.height, pixels).map_err(Refusal::broken)?;
+    let mut target = vec![P::empty(); part.size.width as usize * part.size.height as usize];
+    let mut image =
+        TypedImage::from_pixels_slice(part.size.width, part.size.height, &mut target).map_err(Refusal::broken)?;
+    let across = extent.0 / f64::from(scaled.width);
+    let down = extent.1 / f64::from(scaled.height);
+    let width = (f64::from(part.size.width) * across).min(f64::from(size.width));
+    let height = (f64::from(part.size.height) * down).min(f64::from(size.height));
+    // The sum may end an unmeasurable bit beyond the edge, which would be refused.
+    let left = (f64::from(part.left) * across).min(f64::from(size.width) - width);
+    let top = (f64::from(part.top) * down).min(f64::from(size.height) - height);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
+        .crop(left, top, width, height)
+        .use_alpha(false);
+    Resizer::new().resize_typed(&source, &mut image, &options).map_err(Refusal::broken)?;
+    Ok(target)
+}
+
+/// A number that pixels are made of.
+pub(super) trait Sample: Copy + Default + Into<u32> {
+    /// What a box of [`MAX_SIDE`] by [`MAX_SIDE`] of them is added up in, a column at a time.
+    type Column: Copy + Default + fmt::Debug + AddAssign + From<Self> + Into<u32>;
+
+    /// The sample of a mean.
+    fn of(mean: u32) -> Self;
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a mean of samples is a sample")]
+impl Sample for u8 {
+    type Column = u16;
+
+    fn of(mean: u32) -> Self {
+        mean as Self
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a mean of samples is a sample")]
+impl Sample for u16 {
+    type Column = u32;
+
+    fn of(mean: u32) -> Self {
+        mean as Self
+    }
+}
+
+/// Rows of a picture as they come, averaged in boxes: a whole picture is never held.
+#[derive(Debug)]
+pub(super) struct Boxes<P: InnerPixel<Component: Sample>> {
+    width: usize,
+    side: usize,
+    /// The sums of the columns since the last full box.
+    columns: Vec<<P::Component as Sample>::Column>,
+    rows: usize,
+    height: u32,
+    pixels: Vec<P>,
+}
+
+impl<P: InnerPixel<Component: Sample>> Boxes<P> {
+    /// For rows of `width` pixels and boxes of `side` by `side`, at most [`MAX_SIDE`].
+    pub(super) fn new(width: u32, side: u32) -> Self {
+        let (width, side) = (width as usize, side as usize);
+        let columns = vec![Default::default(); if side == 1 { 0 } else { width * P::count_of_components() }];
+        Self { width, side, columns, rows: 0, height: 0, pixels: Vec::new() }
+    }
+
+    /// Takes the next row, `width` times the components of a pixel.
+    pub(super) fn row(&mut self, samples: &[P::Component]) {
+        if self.side == 1 {
+            let begin = self.pixels.len();
+            self.pixels.resize(begin + self.width, P::empty());
+            if let Some(row) = self.pixels.get_mut(begin..) {
+                P::components_mut(row).copy_from_slice(samples);
+            }
+            self.height += 1;
+            return;
+        }
+        for (column, sample) in self.columns.iter_mut().zip(samples) {
+            *column += <P::Component as Sample>::Column::from(*sample);
+        }
+        self.rows += 1;
+        if self.rows == self.side {
+            self.close();
+        }
+    }
+
+    /// Averages what has been added up.
+    fn close(&mut self) {
+        let channels = P::count_of_components();
+        let begin = self.pixels.len();
+        self.pixels.resize(begin + self.width.div_ceil(self.side), P::empty());
+        let Some(row) = self.pixels.get_mut(begin..) else { return };
+        let averaged = P::components_mut(row).chunks_exact_mut(channels);
+        for (pixel, columns) in averaged.zip(self.columns.chunks(self.side * channels)) {
+            // Fewer at the right and lower edges.
+            let count = u32::try_from(self.rows * columns.len() / channels).unwrap_or(u32::MAX);
+            for (channel, sample) in pixel.iter_mut().enumerate() {
+                let sum: u32 = columns.iter().skip(channel).step_by(channels).map(|column| (*column).into()).sum();
+                *sample = P::Component::of((sum + count / 2) / count);
+            }
+        }
+        self.columns.fill(Default::default());
+        self.rows = 0;
+        self.height += 1;
+    }
+
+    /// The averaged picture.
+    pub(super) fn finish(mut self) -> (Size, Vec<P>) {
+        if self.rows > 0 {
+            self.close();
+        }
+        let width = u32::try_from(self.width.div_ceil(self.side)).unwrap_or(u32::MAX);
+        (Size { width, height: self.height }, self.pixels)
+    }
+}
+
+impl Pixels {
+    /// A picture whose alpha is full everywhere has none.
+    pub(super) fn without_needless_alpha(self) -> Self {
+        match self {
+            Self::Alpha(pixels) if pixels.iter().all(|pixel| pixel.0[3] == FULL) => {
+                let light = |pixel: &U16x4| {
+                    let [red, green, blue, _] = pixel.0.map(|sample| u8::of((u32::from(sample) + 127) / 255));
+                    U8x3::new([red, green, blue])
+                };
+                Self::Light(pixels.iter().map(light).collect())
+            }
+            Self::Light(_) | Self::Ink(_) | Self::Alpha(_) => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_at_the_edges_are_averages_of_what_is_there() {
+        let mut boxes = Boxes::<U8x3>::new(3, 2);
+        boxes.row(&[0, 10, 255, 2, 10, 255, 9, 10, 255]);
+        boxes.row(&[4, 10, 255, 6, 10, 255, 9, 10, 255]);
+        boxes.row(&[1, 10, 255, 2, 10, 255, 7, 10, 255]);
+        let (size, pixels) = boxes.finish();
+        assert_eq!(size, Size { width: 2, height: 2 });
+        assert_eq!(U8x3::components(&pixels), [3, 10, 255, 9, 10, 255, 2, 10, 255, 7, 10, 255]);
+    }
+
+    #[test]
+    fn the_widest_box_of_the_brightest_samples_does_not_overflow() {
+        let mut boxes = Boxes::<U16x4>::new(MAX_SIDE, MAX_SIDE);
+        let mut bytes = Boxes::<U8x3>::new(MAX_SIDE, MAX_SIDE);
+        for _ in 0..MAX_SIDE {
+            boxes.row(&[u16::MAX; 4 * MAX_SIDE as usize]);
+            bytes.row(&[u8::MAX; 3 * MAX_SIDE as usize]);
+        }
+        assert_eq!(boxes.finish().1[0].0, [u16::MAX; 4]);
+        assert_eq!(bytes.finish().1[0].0, [u8::MAX; 3]);
+    }
+}

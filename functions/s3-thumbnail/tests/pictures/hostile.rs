@@ -1,0 +1,165 @@
+//! Files that are broken, cut off, or built to do harm.
+
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use proptest::prelude::*;
+use s3_thumbnail::picture::{Limits, Refusal, probe, thumbnails};
+use s3_thumbnail::variant::Variant;
+
+use super::samples::{LIMITS, every_kind, jpeg, made, png, progressive_jpeg, webp_with_alpha, with_segment};
+
+#[test]
+fn a_file_that_was_cut_off_has_no_thumbnail() {
+    let alpha = [1, 2, 3, 100].repeat(40 * 40);
+    let mut kinds = every_kind();
+    kinds.push(("WebP with alpha", webp_with_alpha(&alpha, 40, 40), 0));
+    for (what, bytes, _) in kinds {
+        for length in 0..bytes.len() {
+            let outcome = made(&bytes[..length], "v=24x16");
+            assert!(outcome.is_err(), "{what}: {length} of {} bytes were enough", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_picture_is_told_from_what_is_broken() {
+    assert_eq!(made(b"", "v=8x8"), Err(Refusal::Empty));
+    assert_eq!(made(b"%PDF-1.7 ...", "v=8x8"), Err(Refusal::NotAPicture));
+    assert!(matches!(made(b"GIF89a", "v=8x8"), Err(Refusal::Broken(_))));
+    let mut flipped = png();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0x10;
+    assert!(matches!(made(&flipped, "v=8x8"), Err(Refusal::Broken(_))), "checksums are checked");
+}
+
+#[test]
+fn a_header_that_promises_too_much_is_refused_at_once() {
+    // As in the file formats: 30,000 x 30,000 pixels of PNG, 65,500 x 65,500 of JPEG, 16,383 x 16,383 of WebP.
+    let mut large_png = png();
+    large_png[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
+    let mut large_jpeg = progressive_jpeg();
+    let frame = large_jpeg.windows(2).position(|window| window == [0xff, 0xc2]).expect("a frame");
+    large_jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
+    for (what, bytes) in [("PNG", large_png), ("JPEG", large_jpeg)] {
+        assert!(matches!(made(&bytes, "v=8x8"), Err(Refusal::TooLarge { what: "pixels", .. })), "{what}");
+    }
+    let tight = Limits { memory: 10_000, ..LIMITS };
+    assert!(matches!(probe::probe(&progressive_jpeg(), &tight), Err(Refusal::TooLarge { .. })), "coefficients");
+    let tight = Limits { bytes: 10, ..LIMITS };
+    assert_eq!(probe::probe(&jpeg(), &tight).expect_err("too long").reason(), "too_large");
+}
+
+#[test]
+fn a_jpeg_of_countless_scans_is_given_up() {
+    let jpeg = progressive_jpeg();
+    let scans: Vec<usize> = (0..jpeg.len() - 1).filter(|at| jpeg[*at..*at + 2] == [0xff, 0xda]).collect();
+    let (last, end) = (scans[scans.len() - 1], jpeg.len() - 2);
+    let bomb = [&jpeg[..end], &jpeg[last..end].repeat(5_000), &jpeg[end..]].concat();
+    let refusal = made(&bomb, "v=24x16").expect_err("too many");
+    assert!(matches!(refusal, Refusal::TooLarge { what: "scans", .. } | Refusal::Broken(_)), "{refusal}");
+    let few = Limits { scans: 2, ..LIMITS };
+    let variants = Variant::parse_list("v=24x16").expect("a variant");
+    let refusal = thumbnails(&jpeg, &variants, None, &few).expect_err("more than two");
+    assert_eq!(refusal, Refusal::TooLarge { what: "scans", found: 3, limit: 2 });
+}
+
+fn deflated(length: usize) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), length as u64), &mut encoder).expect("zeros");
+    encoder.finish().expect("zeros")
+}
+
+#[test]
+fn what_inflates_without_end_is_not_inflated() {
+    let bomb = deflated(64 << 20);
+    let profile = [b"p\0\0", bomb.as_slice()].concat();
+    let text = [b"k\0\x01\0\0\0", bomb.as_slice()].concat();
+    let limits = Limits { memory: 8 << 20, ..LIMITS };
+    for (kind, body) in [(b"iCCP", profile), (b"iTXt", text)] {
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(kind);
+        checksum.update(&body);
+        let length = u32::try_from(body.len()).expect("short").to_be_bytes();
+        let png = png();
+        let png = [&png[..33], &length, kind, &body, &checksum.finalize().to_be_bytes(), &png[33..]].concat();
+        let variants = Variant::parse_list("v=24x16").expect("a variant");
+        let made = thumbnails(&png, &variants, None, &limits).expect("a picture with an absurd note");
+        assert_eq!(made, thumbnails(&super::samples::png(), &variants, None, &limits).expect("the same without it"));
+    }
+}
+
+#[test]
+fn damaged_exif_costs_nothing_but_the_orientation() {
+    for exif in [b"Exif\0\0".as_slice(), b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"] {
+        assert!(made(&with_segment(&jpeg(), 0xe1, exif), "v=8x8").is_ok());
+    }
+}
+
+/// Damage: bytes changed, parts cut out, parts doubled.
+#[derive(Clone, Debug)]
+enum Damage {
+    Change(prop::sample::Index, u8),
+    Cut(prop::sample::Index, usize),
+    Double(prop::sample::Index, usize),
+}
+
+impl Damage {
+    fn done(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Change(at, byte) if !bytes.is_empty() => {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            Self::Cut(at, length) if !bytes.is_empty() => {
+                let at = at.index(bytes.len());
+                bytes.drain(at..bytes.len().min(at + length));
+            }
+            Self::Double(at, length) if !bytes.is_empty() => {
+                let at = at.index(bytes.len());
+                let part = bytes[at..bytes.len().min(at + length)].to_vec();
+                bytes.splice(at..at, part);
+            }
+            Self::Change(..) | Self::Cut(..) | Self::Double(..) => {}
+        }
+    }
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = || any::<prop::sample::Index>();
+    // The values that lengths and counts turn on.
+    let byte = prop_oneof![any::<u8>(), prop::sample::select(vec![0, 1, 0x7f, 0x80, 0xfe, 0xff])];
+    prop_oneof![
+        8 => (at(), byte).prop_map(|(at, byte)| Damage::Change(at, byte)),
+        1 => (at(), 1_usize..200).prop_map(|(at, length)| Damage::Cut(at, length)),
+        1 => (at(), 1_usize..200).prop_map(|(at, length)| Damage::Double(at, length)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The fuzz target. `PROPTEST_CASES=1000000` lets it run for as long as one likes.
+    #[test]
+    fn no_damage_does_more_than_spoil_the_picture(
+        kind in any::<prop::sample::Index>(),
+        damages in prop::collection::vec(damage(), 1..12),
+        size in prop::sample::select(vec!["24x16", "5x90,contain", "96x64,inside,png", "300x200,enlarge,jpeg"]),
+    ) {
+        let kinds = kinds();
+        let mut bytes = kinds[kind.index(kinds.len())].clone();
+        damages.iter().for_each(|damage| damage.done(&mut bytes));
+        let limits = Limits { pixels: 4_000_000, memory: 64 << 20, ..LIMITS };
+        let variants = Variant::parse_list(&format!("v={size}")).expect("a variant");
+        if let Ok(thumbnails) = thumbnails(&bytes, &variants, None, &limits) {
+            prop_assert_eq!(thumbnails.len(), 1);
+            prop_assert!(!thumbnails[0].bytes.is_empty());
+        }
+    }
+}
+
+fn kinds() -> &'static [Vec<u8>] {
+    static KINDS: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+    KINDS.get_or_init(|| every_kind().into_iter().map(|(_, bytes, _)| bytes).collect())
+}

@@ -1,0 +1,5 @@
+//! Bytes in, thumbnails out: what everybody who uploads a picture may rely on.
+
+mod hostile;
+mod rendering;
+mod samples;

@@ -1,0 +1,215 @@
+//! What is too large for an item of the table: raw webhooks, message bodies, attachments, templates.
+//!
+//! A blob is written before the item that names it, so that an item never points at nothing; a blob without an item is
+//! removed by the bucket's lifecycle. Nothing is listed or deleted here, and nothing is read without a limit: what lies
+//! under a key may have been put there by an outsider with an address we gave him.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::{Bytes, BytesMut};
+use url::Url;
+
+use crate::provider::Cause;
+
+/// What is larger than this lies in a blob and not in an item, which may hold 400 kB in all
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
+pub const INLINE_BYTES: usize = 100 * 1024;
+
+/// A blob and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// The media type it was put with.
+    pub content_type: String,
+    /// The content.
+    pub bytes: Bytes,
+}
+
+/// Why a blob could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bucket did not answer, or refused.
+    #[error("the bucket did not do it: {0}")]
+    Bucket(String, #[source] Cause),
+    /// There is more under the key than may be read.
+    #[error("the blob is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Where blobs lie. Two implementations, one conformance suite.
+#[async_trait]
+pub trait Blobs: fmt::Debug + Send + Sync {
+    /// Puts `bytes` under `key`, whatever was there. Once this returns, everybody reads them.
+    ///
+    /// # Errors
+    /// [`BlobError::Bucket`]: they may or may not be there.
+    async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), BlobError>;
+
+    /// What lies under `key`, if it is at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Any [`BlobError`]; absence is `Ok(None)`.
+    async fn get(&self, key: &str, limit: usize) -> Result<Option<Blob>, BlobError>;
+
+    /// An address to which anybody can put exactly `bytes` bytes of `content_type` under `key`, for `lifetime`. Whoever
+    /// puts must send both headers, `content-type` and `content-length`, as they are here.
+    ///
+    /// # Errors
+    /// [`BlobError::Bucket`] when there is no such address.
+    async fn upload_url(
+        &self,
+        key: &str,
+        content_type: &str,
+        bytes: usize,
+        lifetime: Duration,
+    ) -> Result<Url, BlobError>;
+}
+
+/// A bucket of S3.
+#[derive(Clone, Debug)]
+pub struct S3Blobs {
+    client: aws_sdk_s3::Client,
+    bucket: String,
+}
+
+impl S3Blobs {
+    /// The bucket of that name.
+    pub fn new(client: aws_sdk_s3::Client, bucket: impl Into<String>) -> Self {
+        Self { client, bucket: bucket.into() }
+    }
+}
+
+fn failed(doing: &str) -> impl Fn(Cause) -> BlobError {
+    move |cause| BlobError::Bucket(doing.to_owned(), cause)
+}
+
+#[async_trait]
+impl Blobs for S3Blobs {
+    async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), BlobError> {
+        let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
+        let sent = put.body(ByteStream::from(bytes)).send().await;
+        sent.map(drop).map_err(|error| failed("put")(error.into()))
+    }
+
+    async fn get(&self, key: &str, limit: usize) -> Result<Option<Blob>, BlobError> {
+        let found = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(found) => found,
+            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("get")(error.into())),
+        };
+        let content_type = found.content_type.unwrap_or_default();
+        let (mut bytes, mut body) = (BytesMut::new(), found.body);
+        while let Some(chunk) = body.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| failed("get")(error.into()))?);
+            if bytes.len() > limit {
+                return Err(BlobError::TooLarge(limit));
+            }
+        }
+        Ok(Some(Blob { content_type, bytes: bytes.freeze() }))
+    }
+
+    async fn upload_url(
+        &self,
+        key: &str,
+        content_type: &str,
+        bytes: usize,
+        lifetime: Duration,
+    ) -> Result<Url, BlobError> {
+        let failed = failed("presign");
+        let length = i64::try_from(bytes).map_err(|error| failed(error.into()))?;
+        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| failed(error.into()))?;
+        let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
+        let signed = put.content_length(length).presigned(lifetime).await.map_err(|error| failed(error.into()))?;
+        Url::parse(signed.uri()).map_err(|error| failed(error.into()))
+    }
+}
+
+/// The blobs of one process: for runs without AWS and for tests. They are gone when it ends.
+#[derive(Debug, Default)]
+pub struct MemoryBlobs {
+    blobs: Mutex<HashMap<String, Blob>>,
+}
+
+impl MemoryBlobs {
+    /// No blobs yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The keys of all blobs, in order.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.blobs().keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    fn blobs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Blob>> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Blobs for MemoryBlobs {
+    async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), BlobError> {
+        self.blobs().insert(key.to_owned(), Blob { content_type: content_type.to_owned(), bytes });
+        Ok(())
+    }
+
+    async fn get(&self, key: &str, limit: usize) -> Result<Option<Blob>, BlobError> {
+        let found = self.blobs().get(key).cloned();
+        if found.as_ref().is_some_and(|blob| blob.bytes.len() > limit) {
+            return Err(BlobError::TooLarge(limit));
+        }
+        Ok(found)
+    }
+
+    async fn upload_url(&self, _: &str, _: &str, _: usize, _: Duration) -> Result<Url, BlobError> {
+        Err(failed("presign")("memory has no address: set `TABLE_NAME` and `BUCKET_NAME`".into()))
+    }
+}
+
+/// One suite for every place where blobs lie.
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance {
+    #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a failed expectation is a failed test")]
+
+    use super::{Blob, BlobError, Blobs, Bytes};
+
+    /// Checks the written rules on `blobs`, which may hold others already.
+    pub async fn check(blobs: &dyn Blobs) {
+        let key = format!("conformance/{}/이음 a+b?c", uuid::Uuid::new_v4());
+        assert_eq!(blobs.get(&key, 10).await.expect("get"), None, "absence is not an error");
+        for (content_type, bytes) in [
+            ("text/plain; charset=utf-8", Bytes::from_static("이음".as_bytes())),
+            ("application/octet-stream", Bytes::from((0..=255_u8).cycle().take(300_000).collect::<Vec<_>>())),
+            ("application/json", Bytes::new()),
+        ] {
+            blobs.put(&key, content_type, bytes.clone()).await.expect("put");
+            let found = blobs.get(&key, bytes.len()).await.expect("get");
+            assert_eq!(found, Some(Blob { content_type: content_type.to_owned(), bytes: bytes.clone() }));
+            if let Some(limit) = bytes.len().checked_sub(1) {
+                let refused = blobs.get(&key, limit).await.expect_err("one byte too many");
+                assert!(matches!(refused, BlobError::TooLarge(_)), "{refused:?}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_conforms() {
+        conformance::check(&MemoryBlobs::new()).await;
+    }
+}
