@@ -32,6 +32,9 @@ addEventListener("message", (event) => got.push({ origin: event.origin, data: ev
 /// How long Chromium may take for one command.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What Chromium says of a command to a page that has closed.
+const NO_SESSION: &str = "Session with given id not found";
+
 /// A running browser.
 pub(crate) struct Browser {
     process: Child,
@@ -136,7 +139,7 @@ impl Browser {
         }
     }
 
-    /// Presses and releases a key that writes nothing.
+    /// Presses and releases a key that writes nothing. The page may close itself at either half.
     pub(crate) async fn press(&mut self, page: &Page, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
@@ -144,13 +147,14 @@ impl Browser {
             "Escape" => (27, ""),
             other => panic!("no such key: {other}"),
         };
-        let mut event = json!({"key": key, "code": key, "text": text, "windowsVirtualKeyCode": code});
-        event["type"] = json!("keyDown");
-        self.call(Some(page), "Input.dispatchKeyEvent", event.clone()).await.unwrap();
-        event["type"] = json!("keyUp");
-        let released = self.call(Some(page), "Input.dispatchKeyEvent", event).await;
-        // The page may have closed itself at the first half.
-        assert!(released.is_ok() || released.is_err_and(|error| error.contains("Session with given id not found")));
+        for half in ["keyDown", "keyUp"] {
+            let event = json!({"type": half, "key": key, "code": key, "text": text, "windowsVirtualKeyCode": code});
+            match self.call(Some(page), "Input.dispatchKeyEvent", event).await {
+                Ok(_) => {}
+                Err(error) if error.contains(NO_SESSION) => return,
+                Err(error) => panic!("{key}: {error}"),
+            }
+        }
     }
 
     /// Writes where the focus is, as an input method does.
@@ -201,7 +205,13 @@ impl Browser {
             assert!(read > 0, "{method}: Chromium has ended");
             let mut told: Value = serde_json::from_slice(&bytes[..bytes.len() - 1]).unwrap();
             if told["id"] != self.next {
+                // What a page was asked when it closed is not answered.
+                let closed = told["method"] == "Target.detachedFromTarget"
+                    && page.is_some_and(|Page(session)| told["params"]["sessionId"] == session.as_str());
                 self.events.push(told);
+                if closed {
+                    return Err(format!("{method}: {NO_SESSION}"));
+                }
             } else if told["error"].is_null() {
                 return Ok(told["result"].take());
             } else {
