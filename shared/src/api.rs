@@ -76,6 +76,13 @@ struct HttpContext {
     source_ip: Option<String>,
 }
 
+impl HttpEvent {
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.request_context.http.method
+    }
+}
+
 /// The response in API Gateway's form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

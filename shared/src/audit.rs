@@ -19,26 +19,26 @@ pub const MAX_OF_A_DAY: u32 = 1_000;
 
 /// One change.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     /// The caller.
-    pub(crate) who: &'a str,
+    pub who: &'a str,
     /// The kind of change, such as `company.enter_manually`.
-    pub(crate) what: &'a str,
+    pub what: &'a str,
     /// What is changed, in words without personal data.
-    pub(crate) target: &'a str,
+    pub target: &'a str,
     /// The former value as JSON; `null` when there was none.
-    pub(crate) before: &'a str,
+    pub before: &'a str,
     /// The new value as JSON.
-    pub(crate) after: &'a str,
+    pub after: &'a str,
     /// When.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 /// Writes `entry`.
 ///
 /// # Errors
 /// Any [`StoreError`]: the change must then not be made.
-pub(crate) async fn record(store: &dyn Store, entry: Entry<'_>) -> Result<(), StoreError> {
+pub async fn record(store: &dyn Store, entry: Entry<'_>) -> Result<(), StoreError> {
     let update = Update::of(format!("audit#{}#{}", entry.at.rfc3339(), uuid::Uuid::new_v4()))
         .when([Test::Absent("who")])
         .then([

@@ -6,7 +6,13 @@
 pub mod config;
 pub mod handler;
 pub mod health;
+pub mod history;
 pub mod integrations;
+mod ledgers;
+pub mod metrics;
+mod page;
+mod queues;
+pub mod snapshot;
 mod steering;
 
 pub use config::Config;

@@ -53,7 +53,7 @@ async fn every_environment_adds_its_minute_once_it_is_over() {
         [1, 1, 0, 1]
     );
     assert_eq!((counts.percentile_ms(0.5), counts.percentile_ms(1.0)), (Some(40), Some(400)));
-    assert_eq!(counts.setbacks().collect::<Vec<_>>(), [("unreachable", 1)]);
+    assert_eq!(counts.setbacks().collect::<Vec<_>>(), [("unavailable", 1)]);
     assert_eq!(first(&store, Grain::Quarter), counts, "the quarter has had no other minute yet");
     ask(&here, 1).await.unwrap();
     assert_eq!(first_minute(&store), counts, "once");
