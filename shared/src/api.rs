@@ -250,7 +250,11 @@ impl Reply {
 
     /// A body of text that is not JSON. Its content type names the charset.
     pub fn text(status: u16, content_type: &'static str, body: impl Into<String>) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body: body.into() }
+        Self {
+            status,
+            headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))],
+            body: body.into(),
+        }
     }
 
     /// Sets a header, in place of the one every answer has under that name.

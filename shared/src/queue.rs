@@ -198,7 +198,8 @@ impl DeadLetters {
     /// When the queue could not be asked.
     pub async fn depth(&self) -> Result<u32, Cause> {
         let count = QueueAttributeName::ApproximateNumberOfMessages;
-        let told = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(count.clone()).send().await?;
+        let told =
+            self.client.get_queue_attributes().queue_url(&self.url).attribute_names(count.clone()).send().await?;
         let count = told.attributes().and_then(|attributes| attributes.get(&count));
         Ok(count.ok_or("the queue does not say how many messages it has")?.parse()?)
     }

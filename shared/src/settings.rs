@@ -110,7 +110,8 @@ impl Settings {
     ) -> Arc<Self> {
         let (known, read, turn) = (RwLock::default(), Mutex::default(), tokio::sync::Mutex::default());
         let general = Texts::from([(LOG_LEVEL.to_owned(), levels.level_of(None).name().to_owned())]);
-        let settings = Self { schema, environment, deployed: Mutex::default(), store, clock, levels, known, read, turn };
+        let settings =
+            Self { schema, environment, deployed: Mutex::default(), store, clock, levels, known, read, turn };
         settings.note(general);
         Arc::new(settings)
     }

@@ -125,7 +125,20 @@ impl Kernel {
         let keys = RequestKeys::new(SecretSlice::from(cache_key));
         let (levels, adjustable) = (LevelSwitch::new(common.log_level), common.adjustable.clone());
         let (bucket, memory_blobs) = (common.bucket.clone(), Arc::default());
-        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, aws: None, levels, bucket, memory_blobs, adjustable })
+        Ok(Self {
+            clock,
+            http,
+            quick,
+            durable,
+            secrets,
+            ieum,
+            keys,
+            aws: None,
+            levels,
+            bucket,
+            memory_blobs,
+            adjustable,
+        })
     }
 
     /// The secret of a provider family.

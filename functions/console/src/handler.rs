@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::{HeaderValue, header};
 use ieum::api::{Call, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
 use ieum::clock::SharedClock;
@@ -13,18 +14,17 @@ use ieum::resilience::rate_limit::Bucket;
 use ieum::runtime::HttpFunction;
 use ieum::start::{Kernel, StartError};
 use ieum::store::Store;
-use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::health::{ProviderHealth, Status, of_integration};
 use crate::integrations::Integrations;
 use crate::ledgers::Ledgers;
+use crate::metrics;
 use crate::page::{self, Pages};
 use crate::queues::Queues;
 use crate::snapshot::Observer;
 use crate::steering::{Steering, description};
-use crate::metrics;
 
 /// How health is told to whoever asks for it in this form.
 const HEALTH_JSON: &str = "application/health+json";
@@ -170,8 +170,7 @@ impl Handler {
         let steering = Steering::new(Arc::clone(&store), Arc::clone(&clock), integrations.clone());
         let ledgers = Ledgers::new(Arc::clone(&store), Arc::clone(&clock));
         let queues = Arc::new(Queues::new(kernel, &config.queues));
-        let observer =
-            Observer::new(Arc::clone(&store), Arc::clone(&clock), integrations.clone(), Arc::clone(&queues));
+        let observer = Observer::new(Arc::clone(&store), Arc::clone(&clock), integrations.clone(), Arc::clone(&queues));
         let pages = Pages::new(config.common.stage, integrations.keys().cloned().collect());
         Self { edge, store, clock, integrations, steering, ledgers, queues, observer, pages }
     }

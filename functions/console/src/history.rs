@@ -78,7 +78,8 @@ impl History {
     }
 
     async fn fetch(&self, wanted: &[(String, Period)]) -> Result<Vec<Counts>, StoreError> {
-        let parts = wanted.iter().flat_map(|(integration, period)| (0..SHARDS).map(|shard| period.key(integration, shard)));
+        let parts =
+            wanted.iter().flat_map(|(integration, period)| (0..SHARDS).map(|shard| period.key(integration, shard)));
         let keys: Vec<Key> = parts.collect();
         let items = self.store.get_many(&keys).await?;
         let sums = items.chunks(SHARDS as usize).map(|parts| {

@@ -3,6 +3,7 @@
 //! The console reads the state that the other functions leave in the table. It calls no provider: a page about an outage
 //! must not depend on what is out.
 
+mod charts;
 pub mod config;
 pub mod handler;
 pub mod health;

@@ -99,7 +99,8 @@ impl Page {
 
     fn sample(&mut self, name: &'static str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         let Some((_, text)) = self.0.iter_mut().find(|(family, _)| *family == name) else { return };
-        let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name}{labels} {value}");

@@ -146,7 +146,8 @@ impl Observer {
 
     /// The circuit and the limit of every provider, integration by integration.
     async fn providers(&self) -> Result<Vec<[Item; 2]>, StoreError> {
-        let keys: Vec<String> = self.integrations.values().flatten().flat_map(|provider| Gate::keys(provider)).collect();
+        let keys: Vec<String> =
+            self.integrations.values().flatten().flat_map(|provider| Gate::keys(provider)).collect();
         let trips = join_all(keys.chunks(100).map(|keys| self.store.get_many(keys))).await;
         let mut items = Vec::with_capacity(keys.len());
         for trip in trips {

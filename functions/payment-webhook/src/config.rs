@@ -204,7 +204,8 @@ mod tests {
     fn mock_needs_nothing_else_and_is_refused_in_production() {
         assert!(Config::from_env(&local("mock")).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
-        let production = production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b").with("BUCKET_NAME", "b");
+        let production =
+            production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b").with("BUCKET_NAME", "b");
         let mistakes = mistakes(&production);
         assert!(
             mistakes.len() == 1 && mistakes[0].contains("`PAYMENT_PROVIDERS` names `mock`: refused"),

@@ -467,7 +467,8 @@ impl Webhooks {
         let Some(item) = self.store.get(&key, Read::Consistent).await? else { return Ok(false) };
         let webhook = read(&key, &item)?;
         let before = json!({"status": webhook.status.name(), "outcome": webhook.outcome}).to_string();
-        self.record(who, "webhook.replay", &format!("{provider}:{delivery}"), &before, "{\"status\":\"received\"}").await?;
+        self.record(who, "webhook.replay", &format!("{provider}:{delivery}"), &before, "{\"status\":\"received\"}")
+            .await?;
         if webhook.status.is_ended() {
             // A refusal means that it is being processed again already.
             self.store.update(&inbox::replay(&webhook, self.clock.now())).await?;
