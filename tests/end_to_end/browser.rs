@@ -179,8 +179,19 @@ impl Browser {
     /// What a screen reader meets and cannot call by a name, as the browser's own accessibility tree has it.
     pub(crate) async fn nameless(&mut self, page: &Page) -> Vec<String> {
         const NAMED: [&str; 13] = [
-            "button", "link", "textbox", "combobox", "checkbox", "searchbox", "image", "img", "heading", "dialog", "meter",
-            "region", "navigation",
+            "button",
+            "link",
+            "textbox",
+            "combobox",
+            "checkbox",
+            "searchbox",
+            "image",
+            "img",
+            "heading",
+            "dialog",
+            "meter",
+            "region",
+            "navigation",
         ];
         let tree = self.call(Some(page), "Accessibility.getFullAXTree", json!({})).await.unwrap();
         let nodes = tree["nodes"].as_array().unwrap().iter().filter(|node| node["ignored"] != true);

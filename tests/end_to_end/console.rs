@@ -74,7 +74,9 @@ async fn go(browser: &mut Browser, page: &Page, part: &str, there: &str) {
 
 /// Presses a button by the keyboard, and says yes where it is asked.
 async fn press(browser: &mut Browser, page: &Page, id: &str, asks: bool) {
-    browser.wait(page, &format!("(document.getElementById('{id}')?.focus(), document.activeElement?.id === '{id}')")).await;
+    browser
+        .wait(page, &format!("(document.getElementById('{id}')?.focus(), document.activeElement?.id === '{id}')"))
+        .await;
     browser.press(page, "Enter").await;
     if asks {
         browser.wait(page, "document.getElementById('confirm').open").await;
@@ -90,11 +92,14 @@ async fn status(browser: &mut Browser, page: &Page, text: &str) {
 /// A checker of our own: names, structure, contrast in both schemes. Says what is wrong.
 async fn faults(browser: &mut Browser, page: &Page, lang: &str) -> Vec<String> {
     let mut faults = browser.nameless(page).await;
-    let texts = |value: Value| value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let texts =
+        |value: Value| value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect::<Vec<_>>();
     faults.extend(texts(browser.run(page, STRUCTURE).await));
     for scheme in ["dark", "light"] {
         browser.prefer(page, scheme).await;
-        faults.extend(texts(browser.run(page, CONTRAST).await).into_iter().map(|text| format!("{scheme}: faint: {text}")));
+        faults.extend(
+            texts(browser.run(page, CONTRAST).await).into_iter().map(|text| format!("{scheme}: faint: {text}")),
+        );
     }
     if browser.run(page, "document.documentElement.lang").await != lang {
         faults.push("lang".to_owned());
@@ -113,8 +118,13 @@ pub(crate) async fn an_operator_follows_an_outage_from_the_click_to_the_recovery
     browser.picture(&page, "console-sandbox-en").await;
     go(&mut browser, &page, "overview", "of-verify").await;
     within(Duration::from_secs(40), "the circuit shows as open", async || {
-        let open = browser.run(&page, "document.getElementById('reset-verify-nice') !== null && \
-            document.querySelector('article').textContent.includes('circuit open')").await;
+        let open = browser
+            .run(
+                &page,
+                "document.getElementById('reset-verify-nice') !== null && \
+            document.querySelector('article').textContent.includes('circuit open')",
+            )
+            .await;
         (open == true).then_some(())
     })
     .await;
@@ -152,7 +162,9 @@ pub(crate) async fn an_operator_follows_an_outage_from_the_click_to_the_recovery
     recover(stage).await;
 }
 
-pub(crate) async fn a_rate_changed_on_the_page_acts_within_a_minute_and_nonsense_is_refused_at_its_field(stage: &mut Stage) {
+pub(crate) async fn a_rate_changed_on_the_page_acts_within_a_minute_and_nonsense_is_refused_at_its_field(
+    stage: &mut Stage,
+) {
     let Some((mut browser, page)) = entered(stage, "ko", DESK).await else { return };
     go(&mut browser, &page, "settings?integration=verify", "set-NICE_RATE_PERIOD_SECONDS").await;
     let set = async |browser: &mut Browser, value: &str| {
@@ -162,7 +174,9 @@ pub(crate) async fn a_rate_changed_on_the_page_acts_within_a_minute_and_nonsense
         press(browser, &page, "save-NICE_RATE_PERIOD_SECONDS", true).await;
     };
     set(&mut browser, "soon").await;
-    browser.wait(&page, "document.getElementById('set-NICE_RATE_PERIOD_SECONDS').getAttribute('aria-invalid') === 'true'").await;
+    browser
+        .wait(&page, "document.getElementById('set-NICE_RATE_PERIOD_SECONDS').getAttribute('aria-invalid') === 'true'")
+        .await;
     let reason = "document.getElementById('mistake-set-NICE_RATE_PERIOD_SECONDS').textContent";
     let reason = browser.run(&page, reason).await;
     assert!(reason.as_str().unwrap().contains("a whole number from"), "{reason}");
@@ -185,7 +199,10 @@ pub(crate) async fn a_rate_changed_on_the_page_acts_within_a_minute_and_nonsense
     go(&mut browser, &page, "changes", "changes-heading").await;
     browser.wait(&page, "document.getElementById('view').textContent.includes('설정 변경 취소')").await;
     browser.picture(&page, "console-changes-ko").await;
-    assert_eq!(browser.complaints(&page).await, ["Failed to load resource: the server responded with a status of 400 (Bad Request)"]);
+    assert_eq!(
+        browser.complaints(&page).await,
+        ["Failed to load resource: the server responded with a status of 400 (Bad Request)"]
+    );
     browser.close().await;
 }
 
@@ -197,7 +214,10 @@ pub(crate) async fn the_page_can_be_used_without_sight_or_mouse_in_both_language
     assert_eq!(sent.status, 202, "{}", sent.text);
     let hostile = json!({"eventType": "PAYMENT_STATUS_CHANGED", "createdAt": "2026-11-21T12:00:00.000000", "data": {
         "paymentKey": "console-hostile-1", "orderId": "<img src=x onerror=window.pwned=1><script>window.pwned=2</script>"}});
-    let hook = stage.client.raw("POST", "/v1/webhooks/toss", &[("content-type", "application/json")], hostile.to_string()).await;
+    let hook = stage
+        .client
+        .raw("POST", "/v1/webhooks/toss", &[("content-type", "application/json")], hostile.to_string())
+        .await;
     assert_eq!(hook.status, 200, "{}", hook.text);
     for (lang, size, name) in [("ko", PHONE, "phone"), ("en", DESK, "desk")] {
         let Some((mut browser, page)) = entered(stage, lang, size).await else { return };
@@ -234,7 +254,10 @@ pub(crate) async fn the_page_can_be_used_without_sight_or_mouse_in_both_language
             None
         })
         .await;
-        assert_eq!(browser.run(&page, "window.pwned ?? document.querySelectorAll('#view img, #view script').length").await, 0);
+        assert_eq!(
+            browser.run(&page, "window.pwned ?? document.querySelectorAll('#view img, #view script').length").await,
+            0
+        );
         assert_eq!(browser.complaints(&page).await, Vec::<String>::new());
 
         // The key is forgotten, and a wrong one shows nothing.
@@ -243,7 +266,10 @@ pub(crate) async fn the_page_can_be_used_without_sight_or_mouse_in_both_language
         browser.write(&page, "no-such-key").await;
         browser.press(&page, "Enter").await;
         status(&mut browser, &page, if lang == "ko" { "이 키로는" } else { "This key opens" }).await;
-        assert_eq!(browser.run(&page, "document.getElementById('view').textContent + sessionStorage.length").await, "0");
+        assert_eq!(
+            browser.run(&page, "document.getElementById('view').textContent + sessionStorage.length").await,
+            "0"
+        );
         browser.close().await;
     }
 }

@@ -60,11 +60,11 @@ fn integrations(reader: &Reader<'_>, pairs: &[String]) -> Integrations {
     integrations
 }
 
-/// `email=https://…|https://…`, separated by commas.
+/// `email=https://…>https://…`, separated by commas.
 fn queues(reader: &Reader<'_>, text: &str) -> Vec<QueueAddress> {
     let one = |entry: &str| {
         let (name, addresses) = entry.trim().split_once('=')?;
-        let (url, dead_letters) = addresses.split_once('|')?;
+        let (url, dead_letters) = addresses.split_once('>')?;
         let whole = ![name, url, dead_letters].contains(&"");
         whole.then(|| QueueAddress { name: name.into(), url: url.into(), dead_letters: dead_letters.into() })
     };
@@ -72,7 +72,7 @@ fn queues(reader: &Reader<'_>, text: &str) -> Vec<QueueAddress> {
     for entry in text.split(',') {
         match one(entry) {
             Some(queue) => queues.push(queue),
-            None => reader.mistake(format!("`CONSOLE_QUEUES` holds `{entry}`: expected `name=queue|dead letters`")),
+            None => reader.mistake(format!("`CONSOLE_QUEUES` holds `{entry}`: expected `name=queue>dead letters`")),
         }
     }
     queues
@@ -95,10 +95,10 @@ mod tests {
     fn a_queue_is_told_with_its_dead_letters_or_it_is_a_mistake() {
         let env = Env::from([("STAGE", "local"), ("CONSOLE_INTEGRATIONS", "verify/nice")]);
         assert_eq!(Config::from_env(&env).expect("no queues").queues, []);
-        let told = Config::from_env(&env.clone().with("CONSOLE_QUEUES", "email=http://q/1|http://q/2, sms=a|b"));
+        let told = Config::from_env(&env.clone().with("CONSOLE_QUEUES", "email=http://q/1>http://q/2, sms=a>b"));
         let [email, sms] = told.expect("two queues").queues.try_into().expect("two queues");
         assert_eq!((email.url.as_str(), email.dead_letters.as_str()), ("http://q/1", "http://q/2"));
         assert_eq!(sms.name, "sms");
-        assert_eq!(Config::from_env(&env.with("CONSOLE_QUEUES", "email=a,=a|b,sms=a|b")).expect_err("two").0.len(), 2);
+        assert_eq!(Config::from_env(&env.with("CONSOLE_QUEUES", "email=a,=a>b,sms=a>b")).expect_err("two").0.len(), 2);
     }
 }

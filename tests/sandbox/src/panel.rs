@@ -30,8 +30,11 @@ const LETTERS: [(&str, &str); 6] = [
     ("sns", "texts"),
 ];
 
-/// What one click does to a provider: its name, its words, the fields it sends.
-const SWITCHES: [(&str, [&str; 2], &[(&str, &str)]); 5] = [
+/// What one click does to a provider: its name, its words in Korean and English, the fields it sends.
+type Switch = (&'static str, [&'static str; 2], Fields);
+type Fields = &'static [(&'static str, &'static str)];
+
+const SWITCHES: [Switch; 5] = [
     ("down", ["끊기", "Cut it off"], &[("mode", "down")]),
     ("error", ["오류 500", "Error 500"], &[("mode", "status"), ("status", "500")]),
     ("slow", ["10초 지연", "10 s late"], &[("mode", "slow"), ("delay_ms", "10000")]),
