@@ -122,7 +122,7 @@ pub(crate) async fn an_operator_follows_an_outage_from_the_click_to_the_recovery
             .run(
                 &page,
                 "document.getElementById('reset-verify-nice') !== null && \
-            document.querySelector('article').textContent.includes('circuit open')",
+            document.getElementById('of-verify').closest('article').textContent.includes('circuit open')",
             )
             .await;
         (open == true).then_some(())

@@ -193,3 +193,21 @@ fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers;
+
+    #[test]
+    fn each_provider_has_its_switches_and_what_was_sent_is_text() {
+        let registry = Registry::new(providers::all());
+        for mounted in registry.iter() {
+            for page in [0, 1].map(|language| render(&registry, language)) {
+                assert!(page.contains(&format!("data-path=\"/_sandbox/{}\"", mounted.name())), "{}", mounted.name());
+            }
+        }
+        let letter = serde_json::json!({"message": {"to": "01012345678", "text": "<img src=x onerror=alert(1)>\"'&"}});
+        assert_eq!(escaped(&summary(&letter)), "01012345678 &lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;");
+    }
+}

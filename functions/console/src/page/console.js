@@ -41,7 +41,7 @@
   // The name of the part and its query, as the address says.
   const place = () => {
     const [name, query] = (location.hash.slice(1) || "overview").split("?");
-    return { name: /^[a-z]+$/.test(name) && name !== "view" ? name : "overview", query: query ? `?${query}` : "" };
+    return { name: /^[a-z]+$/.test(name) ? name : "overview", query: query ? `?${query}` : "" };
   };
 
   const show = (html) => {
@@ -125,13 +125,17 @@
   });
   at("leave").addEventListener("click", () => enter(""));
   addEventListener("hashchange", () => {
-    if (location.hash === "#view") return view.focus();
     say("");
     if (key) load(false);
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && key) load(true); });
   at("language").addEventListener("click", (event) => { event.currentTarget.hash = location.hash; });
-  view.addEventListener("input", () => { edited = true; });
+  // What was typed is not to be lost; a box that is ticked acts at once.
+  view.addEventListener("input", (event) => { edited ||= event.target.type !== "checkbox"; });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    view.focus();
+  });
 
   // Whether the person wants this.
   const confirmed = (sentence, call) => new Promise((resolve) => {
@@ -212,7 +216,8 @@
       say(given.sent);
       if (!form.dataset.shows) {
         edited = false;
-        return await load(true);
+        await load(true);
+        return (at(button?.id) ?? view).focus({ preventScroll: true });
       }
       at(form.dataset.shows).textContent = JSON.stringify(await answer.json(), null, 2);
     } catch {
