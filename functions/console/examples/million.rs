@@ -1,4 +1,4 @@
-//! How long the overview takes over a million rollup rows: 22 integrations, a week of minutes and quarters, four parts each.
+//! How long the overview takes over a million rollup rows: 24 integrations, a week of minutes and quarters, four parts each.
 //!
 //! `cargo run -p console --example million`. The rows lie in memory, so what is measured is ours: keys, sums, percentiles,
 //! pictures and templates. The trips to the table are counted, each of 100 items.
@@ -25,7 +25,7 @@ use ieum::start::Kernel;
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
 use ieum::testing::ManualClock;
 
-const INTEGRATIONS: usize = 22;
+const INTEGRATIONS: usize = 24;
 const MINUTES: i64 = 7 * 24 * 60;
 
 /// A memory store that counts trips. Lists are apart: finding them by looking at a million items is not what a table does.
