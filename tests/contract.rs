@@ -204,10 +204,10 @@ fn the_console_offers_what_each_function_lets_change() {
         ("EMAIL_FROM", "noreply@example.kr"),
         ("SMS_PROVIDERS", "mock"),
     ]);
-    let verify = verify::Config::from_env(&env).expect("a configuration").schema();
-    let address = address::Config::from_env(&env).expect("a configuration").schema();
-    let email = email::Config::from_env(&env).expect("a configuration").schema();
-    let sms = sms::Config::from_env(&env).expect("a configuration").schema();
+    let verify = env.read(verify::Config::read).expect("a configuration").schema();
+    let address = env.read(address::Config::read).expect("a configuration").schema();
+    let email = env.read(email::Config::read).expect("a configuration").schema();
+    let sms = env.read(sms::Config::read).expect("a configuration").schema();
     for of_function in [verify, address, email, sms] {
         let offered = console::integrations::schema(of_function.integration(), &["mock".to_owned()]);
         assert_eq!(words(&offered), words(&of_function));

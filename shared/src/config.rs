@@ -71,6 +71,16 @@ impl Env {
         self.0.insert(name.to_owned(), value.to_owned());
         self
     }
+
+    /// What `read` makes of it: `environment.read(Config::read)`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake at once.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Option<T>) -> Result<T, ConfigError> {
+        let reader = Reader::new(self);
+        let config = read(&reader);
+        reader.finish(config)
+    }
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Env {
@@ -196,6 +206,14 @@ impl<'e> Reader<'e> {
         self.env.get(name).map(str::to_owned)
     }
 
+    /// The name of a queue or the like, which only a local run without a table may leave out.
+    pub fn resource(&self, name: &str, common: Option<&Common>) -> Option<Option<String>> {
+        if common.is_some_and(|common| common.table.is_none()) {
+            return Some(self.optional_text(name));
+        }
+        self.text(name, None).map(Some)
+    }
+
     /// A whole number within `range`.
     pub fn number(&self, name: &str, default: Option<u32>, range: RangeInclusive<u32>) -> Option<u32> {
         let form = format!("a whole number from {} to {}", range.start(), range.end());
@@ -281,6 +299,14 @@ impl<'e> Reader<'e> {
         })
     }
 
+    /// The same, where it may be absent.
+    pub fn optional_base_url(&self, name: &str, stage: Stage) -> Option<Option<Url>> {
+        match self.optional_text(name) {
+            Some(_) => self.base_url(name, None, stage).map(Some),
+            None => Some(None),
+        }
+    }
+
     /// An address on this machine that stands in for a host which is not a setting; absent unless `stage` is local.
     pub fn local_url(&self, name: &str, stage: Stage) -> Option<Option<Url>> {
         let Some(text) = self.optional_text(name) else { return Some(None) };
@@ -323,6 +349,20 @@ impl<'e> Reader<'e> {
             }),
             None => Some(SecretName::Managed(text.to_owned())),
         })
+    }
+
+    /// A secret in place of a role; absent unless `stage` is local.
+    pub fn local_secret(&self, name: &str, stage: Stage) -> Option<Option<SecretName>> {
+        match self.optional_text(name) {
+            Some(_) if stage == Stage::Local => self.secret(name, stage).map(Some),
+            Some(_) => {
+                self.mistake(format!(
+                    "`{name}` is set: allowed only when `STAGE` is `local`; a deployed function has a role"
+                ));
+                None
+            }
+            None => Some(None),
+        }
     }
 
     /// The stage.
@@ -443,6 +483,18 @@ impl<'e> Reader<'e> {
             None => self.optional_number(&quota, range::DAILY_QUOTA),
         };
         Some(RatePolicy::new(calls?, period?, burst?, wait?)?.daily(daily?))
+    }
+
+    /// A limit at which nobody waits in line, of the variables that begin with `prefix`: `calls` in `seconds`, and `burst`
+    /// of them at once, unless set otherwise. Where no `burst` is given, all of them may come at once.
+    pub fn instant_rate(&self, prefix: &str, calls: u32, seconds: u32, burst: Option<u32>) -> Option<RatePolicy> {
+        let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), range::RATE_PER_PERIOD);
+        let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(seconds), range::RATE_PERIOD_SECONDS);
+        let burst = match burst {
+            Some(_) => self.number(&format!("{prefix}_RATE_BURST"), burst, range::RATE_PER_PERIOD),
+            None => calls,
+        };
+        RatePolicy::new(calls?, period?, burst?, Duration::ZERO)
     }
 }
 

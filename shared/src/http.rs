@@ -142,6 +142,14 @@ impl Incoming {
         }
     }
 
+    /// The same for a request that must not happen twice: a gateway that gave up says nothing of what became of it.
+    pub fn failure_of_effect(&self) -> Option<ProviderError> {
+        match self.status.as_u16() {
+            status @ (502 | 504) => Some(ProviderError::Ambiguous(format!("status {status}").into())),
+            _ => self.failure(),
+        }
+    }
+
     /// The body as JSON.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ pub mod rollups;
 pub mod runtime;
 pub mod secrets;
 pub mod settings;
+pub mod sigv4;
 pub mod single_flight;
 pub mod sns;
 pub mod start;

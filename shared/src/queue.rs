@@ -25,9 +25,8 @@ use crate::telemetry::trace::TraceId;
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// How far the clocks of two environments may be apart: twice what the check against the store's clock leaves. A wake-up
-/// that is early by no more was sent by a clock ahead of ours, and must come again.
-pub const CLOCKS_APART: Duration = Duration::from_secs(1);
+/// How far the clocks of two environments may be apart: twice what the check against the store's clock leaves.
+const CLOCKS_APART: Duration = Duration::from_secs(1);
 
 /// Messages in one request:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>.
@@ -40,6 +39,12 @@ pub struct WakeUp {
     pub key: Key,
     /// How long from now; more than [`LONGEST_DELAY`] is taken for that.
     pub after: Duration,
+}
+
+/// How long from `now` a wake-up must come again that came before its item was due at `at`: a clock ahead of ours sent it.
+/// `None` when it is earlier than clocks are apart, for then it is not the wake-up of whoever wrote that time down.
+pub fn early(at: Timestamp, now: Timestamp) -> Option<Duration> {
+    Some(at.since(now)).filter(|early| *early <= CLOCKS_APART)
 }
 
 /// Where wake-ups are sent.

@@ -28,6 +28,7 @@ use crate::resilience::rate_limit::RatePolicy;
 use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
 use crate::settings::{Live, Schema, Settings, Texts};
+use crate::sigv4::Signer;
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
 
@@ -43,6 +44,9 @@ pub enum StartError {
     /// The cache key is not base64 of at least 16 bytes.
     #[error("`cache_key` in the layer's secret is not base64 of at least 16 bytes")]
     CacheKey,
+    /// Requests to AWS are to be signed, and there is nothing to sign them with.
+    #[error("there are no AWS credentials: no role, and no secret with keys")]
+    NoCredentials,
 }
 
 /// What a running function stands on.
@@ -147,6 +151,18 @@ impl Kernel {
     /// [`SecretError`] when it cannot be read or has another shape.
     pub async fn secret<T: SecretShape>(&self, name: &SecretName) -> Result<Arc<Secret<T>>, SecretError> {
         Ok(Arc::new(Secret::load(name.clone(), Arc::clone(&self.secrets)).await?))
+    }
+
+    /// Who signs requests to AWS: `keys` where a secret is named, else the function's role.
+    ///
+    /// # Errors
+    /// [`StartError`] when the secret cannot be read, or there is neither.
+    pub async fn signer(&self, keys: Option<&SecretName>) -> Result<Signer, StartError> {
+        match (keys, self.aws.as_ref().and_then(Aws::credentials)) {
+            (Some(name), _) => Ok(Signer::Keys(self.secret(name).await?)),
+            (None, Some(role)) => Ok(Signer::Role(role)),
+            (None, None) => Err(StartError::NoCredentials),
+        }
     }
 
     /// The edge of an HTTP function, for the callers in the layer's secret, with bodies of at most `max_body_bytes`.

@@ -20,6 +20,8 @@ use crate::provider::{Provider, ProviderError};
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString};
 use crate::store::DynamoStore;
 
+pub mod door;
+
 /// The store in `table` of a DynamoDB on this machine, which takes any credentials: over the kernel's own HTTP client and
 /// without retries, as [`crate::aws::Aws::store`] has it.
 pub fn dynamodb_at(endpoint: &str, table: &str) -> DynamoStore {

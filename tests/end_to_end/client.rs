@@ -173,20 +173,9 @@ impl Client {
         }
     }
 
-    /// What the local AWS shows of itself under `path`.
-    pub(crate) async fn shown(&self, path: &str) -> Value {
-        self.exchange("GET", &format!("{}{path}", self.aws), &[], bytes::Bytes::new()).await.body
-    }
-
-    /// Has the sandbox sign.
-    async fn signed(&self, provider: &str, body: &Value) -> Value {
-        let url = format!("{}/{provider}/sandbox/sign", self.sandbox);
-        self.exchange("POST", &url, &[], body.to_string().into()).await.body
-    }
-
     /// Delivers a report of Solapi's with its signature, or with another one; the status.
     pub(crate) async fn solapi_report(&self, body: &Value, forged: Option<&str>) -> u16 {
-        let signed = self.signed("solapi", body).await;
+        let signed = self.ask_sandbox("solapi/sandbox/sign", body.to_string()).await;
         let signature = forged.or(signed["x-solapi-signature"].as_str()).unwrap();
         let headers = [("content-type", "application/json"), ("x-solapi-signature", signature)];
         self.raw("POST", "/v1/webhooks/solapi", &headers, body.to_string()).await.status
@@ -199,7 +188,7 @@ impl Client {
             "AccountSid": "ACsandbox0000000000000000000000000", "MessageSid": taken["sid"], "MessageStatus": status,
             "To": taken["form"]["To"], "From": taken["form"]["From"],
         });
-        let signed = self.signed("twilio", &json!({"url": url, "params": params})).await;
+        let signed = self.ask_sandbox("twilio/sandbox/sign", json!({"url": url, "params": params}).to_string()).await;
         let signature = forged.or(signed["x-twilio-signature"].as_str()).unwrap();
         let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-twilio-signature", signature)];
         let body = signed["body"].as_str().unwrap().to_owned();
@@ -224,6 +213,14 @@ impl Client {
         let answer = self.exchange("POST", &self.aws, &headers, body.to_string().into()).await;
         assert_eq!(answer.status, 200, "{target}: {}", answer.text);
         answer.body
+    }
+
+    /// How many messages lie in a queue, those on their way to somebody included.
+    pub(crate) async fn held(&self, queue: &str) -> u32 {
+        let wanted = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
+        let answer = self.aws("sqs", "AmazonSQS.GetQueueAttributes", wanted).await;
+        let count = |name: &str| answer["Attributes"][name].as_str().unwrap().parse::<u32>().unwrap();
+        count("ApproximateNumberOfMessages") + count("ApproximateNumberOfMessagesNotVisible")
     }
 
     /// The keys of the items in the table that begin with `prefix`.

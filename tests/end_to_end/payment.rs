@@ -133,6 +133,28 @@ pub(crate) async fn a_payment_of_each_provider_is_heard_of_asked_about_and_told(
     }
 }
 
+pub(crate) async fn an_operator_sends_dead_letters_back_to_their_queue(stage: &mut Stage) {
+    let client = stage.client.clone();
+    let [queue, dead] = ["PaymentQueue", "PaymentDeadLetters"].map(|id| stage.system.reference(id).unwrap().to_owned());
+    // More than one receipt hands out.
+    let letters: Vec<Value> = (0..12)
+        .map(|number| {
+            let wake_up = json!({"key": format!("webhook#toss#gone-{number}"), "traceparent": format!("00-{:032x}-00f067aa0ba902b7-01", 7)});
+            json!({"Id": number.to_string(), "MessageBody": wake_up.to_string()})
+        })
+        .collect();
+    for some in letters.chunks(10) {
+        client.aws("sqs", "AmazonSQS.SendMessageBatch", json!({"QueueUrl": dead, "Entries": some})).await;
+    }
+    let forbidden = client.raw("POST", "/v1/queues/payment/redrive", &[], String::new()).await;
+    assert_eq!(forbidden.status, 401, "{}", forbidden.text);
+    let answer = client.send("POST", "/v1/queues/payment/redrive", None).await;
+    assert_eq!((answer.status, &answer.body), (200, &json!({"redriven": 12})), "{}", answer.text);
+    assert_eq!(client.held(&dead).await, 0);
+    within(SWEPT, "the worker has had them all", async || (client.held(&queue).await == 0).then_some(())).await;
+    assert_eq!(client.held(&dead).await, 0, "what names nothing is no failure");
+}
+
 pub(crate) async fn forged_and_broken_notifications_are_refused_at_the_front_door(stage: &mut Stage) {
     let client = &stage.client;
     let before = client.keys(stage.system.reference("Table").unwrap(), "webhook#").await.len();

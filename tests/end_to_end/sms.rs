@@ -46,7 +46,7 @@ pub(crate) async fn a_korean_text_goes_through_sns_and_is_read_back_intact(stage
     let id = accepted(client, json!({"to": "010-2345-6789", "text": TEXT, "max_price": 15})).await;
     let sent = came_to(client, &id, "sent", SOON).await;
     assert_eq!((&sent["provider"], &sent["to"]), (&json!("sns"), &json!("+8210****6789")));
-    let texts = client.shown("/_ministack/sns/sms-messages?phoneNumber=%2B821023456789").await;
+    let texts = client.local_aws("/_ministack/sns/sms-messages?phoneNumber=%2B821023456789").await;
     let texts = texts["sms_messages"]["+821023456789"].as_array().unwrap_or_else(|| panic!("{texts}")).clone();
     assert_eq!(texts.iter().map(|text| &text["Message"]).collect::<Vec<_>>(), [TEXT]);
     // The local AWS fires no log subscriptions, so what SNS would write there is handed to the worker.

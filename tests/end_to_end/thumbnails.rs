@@ -32,7 +32,7 @@ pub(crate) async fn a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later
     eventually("the thumbnail", async || aws.s3().etag(&card).await.unwrap()).await;
 
     // The same bytes as the pipeline gives here, so it is the same picture.
-    let config = Config::from_env(&Env::from([("STAGE", "local")])).unwrap();
+    let config = Env::from([("STAGE", "local")]).read(Config::read).unwrap();
     let expected = thumbnails(PHOTOGRAPH, &config.variants, None, &config.limits).unwrap().remove(0);
     let (facts, bytes) = aws.s3().read(&card, &|_| true).await.unwrap().unwrap();
     assert_eq!(bytes.unwrap(), expected.bytes);

@@ -1,6 +1,6 @@
 //! The variables of `address`. The README has the same table; a test compares the two.
 
-use ieum::config::{Common, ConfigError, Env, Reader, Stage};
+use ieum::config::{Common, Reader, Stage};
 use ieum::mock::refuse_in_production;
 use ieum::policy::{Policy, Replay};
 use ieum::resilience::cache::CachePolicy;
@@ -88,16 +88,6 @@ pub struct Config {
 
 impl Config {
     /// Reads the whole configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake at once.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
-    }
-
-    /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         use ProviderName::{Juso, Kakao, Mock};
         let common = reader.common();
@@ -181,6 +171,8 @@ fn is_origin(text: &str, stage: Stage) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ieum::config::Env;
+
     use super::*;
 
     fn mock() -> Env {
@@ -193,19 +185,19 @@ mod tests {
 
     #[test]
     fn mock_needs_no_provider_and_is_refused_in_production() {
-        let config = Config::from_env(&mock()).expect("local mock");
+        let config = mock().read(Config::read).expect("local mock");
         assert!(config.mocked() && config.juso.is_none() && config.kakao.is_none());
         assert_eq!(config.fallback, Fallback::Error);
         let production = mock().with("STAGE", "production").with("TABLE_NAME", "t").with("BUCKET_NAME", "b");
         let production = production.with("IEUM_SECRET", "s");
-        let mistakes = Config::from_env(&production).expect_err("no mock in production").0;
+        let mistakes = production.read(Config::read).expect_err("no mock in production").0;
         assert!(mistakes[0].contains("`ADDRESS_PROVIDERS` names `mock`: refused"), "{mistakes:?}");
         assert!(mistakes[1].contains("holds `http://localhost:5173`"), "{mistakes:?}");
     }
 
     #[test]
     fn a_provider_needs_its_keys() {
-        let mistakes = Config::from_env(&mock().with("ADDRESS_PROVIDERS", "juso,kakao")).expect_err("no keys").0;
+        let mistakes = mock().with("ADDRESS_PROVIDERS", "juso,kakao").read(Config::read).expect_err("no keys").0;
         let named: Vec<_> = mistakes.iter().filter_map(|mistake| mistake.split('`').nth(1)).collect();
         assert_eq!(named, ["JUSO_SECRET", "KAKAO_SECRET"]);
     }
@@ -227,7 +219,7 @@ mod tests {
                 "https://p.kr/a",
                 "http://p.kr",
             ] {
-                let mistakes = Config::from_env(&mock().with(name, origin)).expect_err("no origin").0;
+                let mistakes = mock().with(name, origin).read(Config::read).expect_err("no origin").0;
                 assert!(
                     mistakes.len() == 1 && mistakes[0].starts_with(&format!("`{name}` holds `{origin}`")),
                     "{origin}"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ieum::config::{Common, ConfigError, Env, Reader, Stage};
+use ieum::config::{Common, Reader, Stage};
 use ieum::mock::refuse_in_production;
 use ieum::policy::{Policy, Replay};
 use ieum::provider::Cause;
@@ -148,7 +148,7 @@ pub struct Config {
     /// Recipients of one mail, at most.
     pub max_recipients: usize,
     /// How often one recipient may be written to.
-    pub recipient_rate: Option<RatePolicy>,
+    pub recipient_rate: RatePolicy,
     /// How long a mail may wait.
     pub validity: Duration,
     /// Where this layer answers from outside, and what signs the links to it.
@@ -167,24 +167,11 @@ pub struct Config {
 
 impl Config {
     /// Reads the whole configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake at once.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
-    }
-
-    /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         use ProviderName::{Mock, SendGrid, Ses, Smtp};
         let common = reader.common();
         let stage = common.as_ref().map_or(Stage::Production, |common| common.stage);
-        let queue = match common.as_ref().map(|common| common.table.is_some()) {
-            Some(false) => Some(reader.optional_text("EMAIL_QUEUE_URL")),
-            Some(true) | None => reader.text("EMAIL_QUEUE_URL", None).map(Some),
-        };
+        let queue = reader.resource("EMAIL_QUEUE_URL", common.as_ref());
         let choices = [("ses", Ses), ("sendgrid", SendGrid), ("smtp", Smtp), ("mock", Mock)];
         let providers = reader.list("EMAIL_PROVIDERS", None, &choices);
         let uses = |name| providers.as_ref().is_some_and(|providers| providers.contains(&name));
@@ -201,7 +188,8 @@ impl Config {
         let brand = reader.text("EMAIL_BRAND", Some("Ieum"));
         let most = u32::try_from(MAX_RECIPIENTS).unwrap_or(u32::MAX);
         let max_recipients = reader.number("EMAIL_MAX_RECIPIENTS", Some(most), 1..=most);
-        let recipient_rate = recipient_rate(reader);
+        // More would be a loop somewhere.
+        let recipient_rate = reader.instant_rate("EMAIL_RECIPIENT", 20, 3_600, Some(10));
         // What is attached is deleted after a week.
         let validity = reader.span("EMAIL_VALIDITY_SECONDS", Some(86_400), 60..=518_400);
         let unsubscribe = unsubscribe(reader, stage);
@@ -273,35 +261,13 @@ fn unsubscribe(reader: &Reader<'_>, stage: Stage) -> Option<Option<(Url, SecretN
     Some(Some((url?, secret?)))
 }
 
-/// Twenty mails an hour, ten of them at once, unless set otherwise: more is a loop somewhere.
-fn recipient_rate(reader: &Reader<'_>) -> Option<Option<RatePolicy>> {
-    let calls = reader.number("EMAIL_RECIPIENT_RATE_PER_PERIOD", Some(20), 1..=100_000);
-    let period = reader.span("EMAIL_RECIPIENT_RATE_PERIOD_SECONDS", Some(3_600), 1..=86_400);
-    let burst = reader.number("EMAIL_RECIPIENT_RATE_BURST", Some(10), 1..=10_000);
-    RatePolicy::new(calls?, period?, burst?, Duration::ZERO).map(Some)
-}
-
 fn ses(reader: &Reader<'_>, stage: Stage) -> Option<SesConfig> {
-    let base_url = optional_url(reader, "SES_BASE_URL", stage);
+    let base_url = reader.optional_base_url("SES_BASE_URL", stage);
     let region = reader.text("SES_REGION", Some("ap-northeast-2"));
     let configuration_set = reader.optional_text("SES_CONFIGURATION_SET");
-    let secret = match reader.optional_text("SES_SECRET") {
-        Some(_) if stage == Stage::Local => reader.secret("SES_SECRET", stage).map(Some),
-        Some(_) => {
-            reader.mistake("`SES_SECRET` is set: allowed only when `STAGE` is `local`; a deployed function has a role");
-            None
-        }
-        None => Some(None),
-    };
+    let secret = reader.local_secret("SES_SECRET", stage);
     let rate = reader.rate_with_quota("SES", 14, 14, None);
     Some(SesConfig { base_url: base_url?, region: region?, configuration_set, secret: secret?, rate: rate? })
-}
-
-fn optional_url(reader: &Reader<'_>, variable: &str, stage: Stage) -> Option<Option<Url>> {
-    match reader.optional_text(variable) {
-        Some(_) => reader.base_url(variable, None, stage).map(Some),
-        None => Some(None),
-    }
 }
 
 fn sendgrid(reader: &Reader<'_>, stage: Stage) -> Option<SendGridConfig> {
@@ -331,6 +297,8 @@ fn smtp(reader: &Reader<'_>, stage: Stage) -> Option<SmtpConfig> {
 
 #[cfg(test)]
 mod tests {
+    use ieum::config::Env;
+
     use super::*;
 
     fn local(providers: &str) -> Env {
@@ -338,12 +306,12 @@ mod tests {
     }
 
     fn mistakes(env: &Env) -> Vec<String> {
-        Config::from_env(env).expect_err("a mistake").0
+        env.read(Config::read).expect_err("a mistake").0
     }
 
     #[test]
     fn mock_needs_nothing_else_and_is_refused_in_production() {
-        assert!(Config::from_env(&local("mock")).expect("local mock").mocked());
+        assert!(local("mock").read(Config::read).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("BUCKET_NAME", "b");
         let production = production.with("IEUM_SECRET", "s").with("EMAIL_QUEUE_URL", "q");
         let mistakes = mistakes(&production);
@@ -361,20 +329,20 @@ mod tests {
             ("ses", "email-smtp.ap-northeast-2.amazonaws.com", 587, Security::StartTls, None),
         ] {
             let env = local("smtp").with("EMAIL_SERVICE", service).with("SMTP_SECRET", "s");
-            let smtp = Config::from_env(&env).expect(service).smtp.expect("smtp");
+            let smtp = env.read(Config::read).expect(service).smtp.expect("smtp");
             assert_eq!(smtp.server, Server { host: host.to_owned(), port, security }, "{service}");
             assert_eq!(smtp.rate.daily_quota, day, "{service}");
         }
         let custom = local("smtp").with("EMAIL_SERVICE", "custom").with("SMTP_SECRET", "s");
         assert_eq!(mistakes(&custom), ["`SMTP_HOST` is missing: expected text"]);
         let plain = custom.with("SMTP_HOST", "mail.example.kr").with("SMTP_SECURITY", "none");
-        assert_eq!(Config::from_env(&plain).expect("local").smtp.expect("smtp").server.security, Security::None);
+        assert_eq!(plain.read(Config::read).expect("local").smtp.expect("smtp").server.security, Security::None);
     }
 
     #[test]
     fn quotas_and_rates_can_be_set() {
         let env = local("ses,sendgrid").with("SENDGRID_SECRET", "s").with("SES_RATE_PER_PERIOD", "1");
-        let config = Config::from_env(&env.with("SES_DAILY_QUOTA", "200")).expect("valid");
+        let config = env.with("SES_DAILY_QUOTA", "200").read(Config::read).expect("valid");
         let (ses, sendgrid) = (config.ses.expect("ses"), config.sendgrid.expect("sendgrid"));
         assert_eq!((ses.rate.calls, ses.rate.daily_quota), (1, Some(200)));
         assert_eq!(sendgrid.rate.daily_quota, Some(100));

@@ -165,7 +165,7 @@ impl Handler {
         let (durable, blobs, clock) = (Arc::clone(&kernel.durable), kernel.blobs(), Arc::clone(&kernel.clock));
         let recipients =
             |kind, rate| Recipients::new(kind, kernel.keys.clone(), rate, Arc::clone(&durable), Arc::clone(&clock));
-        let all = recipients("email", config.recipient_rate);
+        let all = recipients("email", Some(config.recipient_rate));
         let lists = Lists { all: all.clone(), promotional: recipients("email-promotional", None) };
         let composer = Arc::new(Composer::start(kernel, config).await?);
         let integration = build(kernel, config, &composer, &lists.promotional).await?;

@@ -13,6 +13,6 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<Handler, Cause> {
-    let config = Config::from_env(&Env::of_process())?;
+    let config = Env::of_process().read(Config::read)?;
     Handler::start(&config).await
 }

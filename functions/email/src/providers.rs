@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Addressed, Letter, Receipt};
 use ieum::error::chain;
-use ieum::http::Incoming;
 use ieum::integration::{Integration, Way};
 use ieum::provider::{Cause, Provider, ProviderError};
 use ieum::start::Kernel;
@@ -25,7 +24,7 @@ pub mod smtp;
 
 use mock::Mock;
 use sendgrid::SendGrid;
-use ses::{Ses, Signer};
+use ses::Ses;
 use smtp::Smtp;
 
 /// A service that takes a composed mail. It makes one attempt.
@@ -84,14 +83,6 @@ pub(crate) fn log(id: &str, mail: &Mail, subject: Option<&str>, provider: Option
     tracing::info!(target: "ieum::email", message_id = id, recipients, template, subject, provider, status, "email");
 }
 
-/// What a status means for a request that must not happen twice: a gateway that gave up says nothing about it.
-pub(crate) fn failure(answer: &Incoming) -> Option<ProviderError> {
-    match answer.status.as_u16() {
-        status @ (502 | 504) => Some(ProviderError::Ambiguous(format!("status {status}").into())),
-        _ => answer.failure(),
-    }
-}
-
 /// Makes the integration. Who is on the list `promotional` gets no promotional mail.
 ///
 /// # Errors
@@ -109,12 +100,7 @@ pub async fn build(
         let (transport, owner, rate) = match name {
             ProviderName::Ses => {
                 let ses = config.ses.as_ref().ok_or("no settings for `ses`")?;
-                let role = kernel.aws.as_ref().and_then(ieum::aws::Aws::credentials);
-                let signer = match (&ses.secret, role) {
-                    (Some(name), _) => Signer::Keys(kernel.secret(name).await?),
-                    (None, Some(role)) => Signer::Role(role),
-                    (None, None) => return Err("`ses` has no credentials: no role, and no `SES_SECRET`".into()),
-                };
+                let signer = kernel.signer(ses.secret.as_ref()).await?;
                 let (url, region, set) = (ses.url()?, ses.region.clone(), ses.configuration_set.clone());
                 let client = Ses::new(url, region, set, signer, kernel.http.clone(), Arc::clone(&kernel.clock));
                 (Box::new(client) as Box<dyn Transport>, "SES", Some(ses.rate))

@@ -15,9 +15,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with every mistake at once.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
+        env.read(Self::read)
     }
 
     /// Reads with a reader of the caller's, who wants to know what was asked for.

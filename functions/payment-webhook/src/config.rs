@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ieum::config::{Common, ConfigError, Env, Reader, Stage};
+use ieum::config::{Common, Reader, Stage};
 use ieum::mock::refuse_in_production;
 use ieum::policy::{Policy, Replay};
 use ieum::resilience::circuit_breaker::BreakerPolicy;
@@ -96,24 +96,10 @@ pub struct Config {
 
 impl Config {
     /// Reads the whole configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake at once.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
-    }
-
-    /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         let common = reader.common();
         let stage = common.as_ref().map_or(Stage::Production, |common| common.stage);
-        let alone = common.as_ref().is_some_and(|common| common.table.is_none());
-        let resource = |name| match alone {
-            true => Some(reader.optional_text(name)),
-            false => reader.text(name, None).map(Some),
-        };
+        let resource = |name| reader.resource(name, common.as_ref());
         let (queue, bus) = (resource("PAYMENT_QUEUE_URL"), resource("PAYMENT_EVENT_BUS"));
         let providers =
             reader.list("PAYMENT_PROVIDERS", None, &ProviderName::ALL.map(|provider| (provider.as_str(), provider)));
@@ -122,11 +108,21 @@ impl Config {
 
         let policy = reader.policy("PAYMENT", Replay::Safe);
         let breaker = reader.breaker("PAYMENT");
-        let hints = hints(reader);
+        let hints = reader.instant_rate("PAYMENT_HINT", 20, 1, Some(100));
         let worker_limit = reader.span("PAYMENT_WORKER_LIMIT_SECONDS", Some(60), 10..=900);
         let at_once = reader.number("PAYMENT_WORKER_AT_ONCE", Some(10), 1..=100);
         let account = |name: ProviderName, prefix: &str, host: &str, rate: u32| {
-            uses(name).then(|| account(reader, stage, prefix, host, rate).map(|account| (name, account)))
+            // KakaoPay sends no webhooks.
+            let sends = name != ProviderName::KakaoPay;
+            let account = || {
+                let source_ips = if sends { source_ips(reader, prefix) } else { Some(Vec::new()) };
+                let base_url = reader.base_url(&format!("{prefix}_BASE_URL"), Some(host), stage);
+                let secret = reader.secret(&format!("{prefix}_SECRET"), stage);
+                let rate = reader.rate(prefix, rate, rate);
+                let account = Account { base_url: base_url?, secret: secret?, rate: rate?, source_ips: source_ips? };
+                Some((name, account))
+            };
+            uses(name).then(account)
         };
         let accounts = [
             account(ProviderName::Toss, "TOSS", "https://api.tosspayments.com", 10),
@@ -166,30 +162,21 @@ impl Config {
     }
 }
 
-/// Nobody who sends a notification waits in line.
-fn hints(reader: &Reader<'_>) -> Option<RatePolicy> {
-    let calls = reader.number("PAYMENT_HINT_RATE_PER_PERIOD", Some(20), 1..=100_000);
-    let period = reader.span("PAYMENT_HINT_RATE_PERIOD_SECONDS", Some(1), 1..=86_400);
-    let burst = reader.number("PAYMENT_HINT_RATE_BURST", Some(100), 1..=100_000);
-    RatePolicy::new(calls?, period?, burst?, Duration::ZERO)
-}
-
-fn account(reader: &Reader<'_>, stage: Stage, prefix: &str, host: &str, rate: u32) -> Option<Account> {
-    let base_url = reader.base_url(&format!("{prefix}_BASE_URL"), Some(host), stage);
-    let secret = reader.secret(&format!("{prefix}_SECRET"), stage);
-    let rate = reader.rate(prefix, rate, rate);
+fn source_ips(reader: &Reader<'_>, prefix: &str) -> Option<Vec<IpAddr>> {
     let variable = format!("{prefix}_SOURCE_IPS");
     let listed = reader.optional_text(&variable).unwrap_or_default();
-    let addresses: Option<Vec<IpAddr>> =
+    let addresses: Option<_> =
         listed.split(',').map(str::trim).filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
     if addresses.is_none() {
         reader.mistake(format!("`{variable}` is `{listed}`: expected addresses separated by commas"));
     }
-    Some(Account { base_url: base_url?, secret: secret?, rate: rate?, source_ips: addresses? })
+    addresses
 }
 
 #[cfg(test)]
 mod tests {
+    use ieum::config::Env;
+
     use super::*;
 
     fn local(providers: &str) -> Env {
@@ -197,12 +184,12 @@ mod tests {
     }
 
     fn mistakes(env: &Env) -> Vec<String> {
-        Config::from_env(env).expect_err("a mistake").0
+        env.read(Config::read).expect_err("a mistake").0
     }
 
     #[test]
     fn mock_needs_nothing_else_and_is_refused_in_production() {
-        assert!(Config::from_env(&local("mock")).expect("local mock").mocked());
+        assert!(local("mock").read(Config::read).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
         let production =
             production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b").with("BUCKET_NAME", "b");
@@ -230,6 +217,6 @@ mod tests {
         let mistakes = mistakes(&env);
         assert_eq!(mistakes.len(), 4, "{mistakes:?}");
         let env = local("toss").with("TOSS_SECRET", "s").with("TOSS_SOURCE_IPS", "13.124.18.147, 3.36.173.151");
-        assert_eq!(Config::from_env(&env).expect("addresses").accounts[0].1.source_ips.len(), 2);
+        assert_eq!(env.read(Config::read).expect("addresses").accounts[0].1.source_ips.len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! The variables of `s3-thumbnail`. The README has the same table; a test compares the two.
 
-use ieum::config::{Common, ConfigError, Env, Reader, Stage};
+use ieum::config::{Common, Reader, Stage};
 
 use crate::picture::Limits;
 use crate::variant::{self, Variant};
@@ -26,16 +26,6 @@ pub struct Config {
 
 impl Config {
     /// Reads the whole configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake at once.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
-    }
-
-    /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         let common = reader.common();
         let stage = common.as_ref().map_or(Stage::Production, |common| common.stage);
@@ -99,6 +89,8 @@ fn prefix(reader: &Reader<'_>, name: &str, default: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use ieum::config::Env;
+
     use super::*;
 
     fn local() -> Env {
@@ -106,12 +98,12 @@ mod tests {
     }
 
     fn mistakes(env: &Env) -> Vec<String> {
-        Config::from_env(env).expect_err("a mistake").0
+        env.read(Config::read).expect_err("a mistake").0
     }
 
     #[test]
     fn a_local_run_needs_nothing_else() {
-        let config = Config::from_env(&local()).expect("a configuration");
+        let config = local().read(Config::read).expect("a configuration");
         assert_eq!(config.variants[0].to_string(), "card=300x200,cover,webp,q80,focus@50@50");
         let deployed = local().with("STAGE", "dev").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
         assert!(

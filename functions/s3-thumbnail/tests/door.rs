@@ -5,7 +5,6 @@
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +16,7 @@ use ieum::provider::Cause;
 use ieum::runtime::answer;
 use ieum::start::Kernel;
 use ieum::store::{Item, MemoryStore, Read, Store};
-use ieum::testing::ManualClock;
+use ieum::testing::{ManualClock, door};
 use s3_thumbnail::dead_letters::MemoryDeadLetters;
 use s3_thumbnail::handler::MARK;
 use s3_thumbnail::notification::Place;
@@ -74,7 +73,7 @@ impl Door {
     }
 
     async fn with(env: &Env) -> Self {
-        let config = Config::from_env(env).expect("a configuration");
+        let config = env.read(Config::read).expect("a configuration");
         let clock: SharedClock = ManualClock::start();
         let store = Arc::new(MemoryStore::new());
         let http = HttpClient::new(None).expect("a client");
@@ -114,8 +113,7 @@ fn place(key: &str) -> Place {
 
 /// `events/s3-thumbnail-{name}.json`.
 fn event(name: &str) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../events/s3-thumbnail-{name}.json"));
-    serde_json::from_str(&std::fs::read_to_string(path).expect("an event")).expect("JSON")
+    door::event("s3-thumbnail", name)
 }
 
 /// A notification about `key`, as S3 sends it.
@@ -259,14 +257,5 @@ async fn what_is_too_long_is_not_even_read() {
 
 #[test]
 fn every_event_of_this_function_is_sent_by_a_test() {
-    let source = include_str!("door.rs");
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events");
-    let names = std::fs::read_dir(folder).expect("events").map(|entry| entry.expect("an entry").file_name());
-    let names = names.map(|name| name.to_string_lossy().into_owned());
-    let own: Vec<String> =
-        names.filter_map(|name| Some(name.strip_prefix("s3-thumbnail-")?.strip_suffix(".json")?.to_owned())).collect();
-    assert_eq!(own.len(), 4);
-    for name in own {
-        assert!(source.contains(&format!("event(\"{name}\")")), "{name}");
-    }
+    assert_eq!(door::unsent("s3-thumbnail", &[include_str!("door.rs")]), Vec::<String>::new());
 }

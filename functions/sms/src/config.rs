@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ieum::config::{Common, ConfigError, Env, Reader, Stage};
+use ieum::config::{Common, Reader, Stage};
 use ieum::mock::refuse_in_production;
 use ieum::policy::{Policy, Replay};
 use ieum::provider::Cause;
@@ -152,24 +152,11 @@ pub struct Config {
 
 impl Config {
     /// Reads the whole configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake at once.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
-    }
-
-    /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         use ProviderName::{Mock, Sns, Solapi, Twilio};
         let common = reader.common();
         let stage = common.as_ref().map_or(Stage::Production, |common| common.stage);
-        let queue = match common.as_ref().map(|common| common.table.is_some()) {
-            Some(false) => Some(reader.optional_text("SMS_QUEUE_URL")),
-            Some(true) | None => reader.text("SMS_QUEUE_URL", None).map(Some),
-        };
+        let queue = reader.resource("SMS_QUEUE_URL", common.as_ref());
         let choices = [("sns", Sns), ("twilio", Twilio), ("solapi", Solapi), ("mock", Mock)];
         let providers = reader.list("SMS_PROVIDERS", None, &choices);
         let uses = |name| providers.as_ref().is_some_and(|providers| providers.contains(&name));
@@ -178,7 +165,8 @@ impl Config {
         let policy = reader.policy("SMS", Replay::Never);
         let breaker = reader.breaker("SMS");
         let house = house(reader);
-        let recipient_rate = recipient_rate(reader);
+        // Against whoever has our texts sent to numbers that he earns by, and against loops.
+        let recipient_rate = reader.instant_rate("SMS_RECIPIENT", 10, 3_600, None);
         let validity = reader.span("SMS_VALIDITY_SECONDS", Some(86_400), 60..=604_800);
         let sns = if uses(Sns) { sns(reader, stage).map(Some) } else { Some(None) };
         let twilio = if uses(Twilio) { twilio(reader, stage).map(Some) } else { Some(None) };
@@ -236,14 +224,6 @@ fn house(reader: &Reader<'_>) -> Option<House> {
     Some(House { countries: countries?, charset: charset?, ad_mark: ad_mark? })
 }
 
-/// Against whoever has our texts sent to numbers that he earns by, and against loops.
-fn recipient_rate(reader: &Reader<'_>) -> Option<RatePolicy> {
-    let calls = reader.number("SMS_RECIPIENT_RATE_PER_PERIOD", Some(10), 1..=10_000);
-    let period = reader.span("SMS_RECIPIENT_RATE_PERIOD_SECONDS", Some(3_600), 1..=86_400);
-    let calls = calls?;
-    RatePolicy::new(calls, period?, calls, Duration::ZERO)
-}
-
 /// A price in won that may be absent.
 fn price(reader: &Reader<'_>, variable: &str) -> Option<Option<Won>> {
     let Some(text) = reader.optional_text(variable) else { return Some(None) };
@@ -272,19 +252,9 @@ fn sender(reader: &Reader<'_>, variable: &str, text: Option<String>) -> Option<S
 }
 
 fn sns(reader: &Reader<'_>, stage: Stage) -> Option<SnsConfig> {
-    let base_url = match reader.optional_text("SNS_BASE_URL") {
-        Some(_) => reader.base_url("SNS_BASE_URL", None, stage).map(Some),
-        None => Some(None),
-    };
+    let base_url = reader.optional_base_url("SNS_BASE_URL", stage);
     let region = reader.text("SNS_REGION", Some("ap-northeast-2"));
-    let secret = match reader.optional_text("SNS_SECRET") {
-        Some(_) if stage == Stage::Local => reader.secret("SNS_SECRET", stage).map(Some),
-        Some(_) => {
-            reader.mistake("`SNS_SECRET` is set: allowed only when `STAGE` is `local`; a deployed function has a role");
-            None
-        }
-        None => Some(None),
-    };
+    let secret = reader.local_secret("SNS_SECRET", stage);
     let sender_id = reader.optional_text("SNS_SENDER_ID");
     let is_sender_id = |id: &str| {
         (1..=11).contains(&id.len())
@@ -368,6 +338,8 @@ fn solapi(reader: &Reader<'_>, stage: Stage) -> Option<SolapiConfig> {
 
 #[cfg(test)]
 mod tests {
+    use ieum::config::Env;
+
     use super::*;
 
     fn local(providers: &str) -> Env {
@@ -375,12 +347,12 @@ mod tests {
     }
 
     fn mistakes(env: &Env) -> Vec<String> {
-        Config::from_env(env).expect_err("a mistake").0
+        env.read(Config::read).expect_err("a mistake").0
     }
 
     #[test]
     fn mock_needs_nothing_else_and_is_refused_in_production() {
-        assert!(Config::from_env(&local("mock")).expect("local mock").mocked());
+        assert!(local("mock").read(Config::read).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("BUCKET_NAME", "b");
         let mistakes = mistakes(&production.with("IEUM_SECRET", "s").with("SMS_QUEUE_URL", "q"));
         assert!(mistakes.len() == 1 && mistakes[0].contains("`SMS_PROVIDERS` names `mock`"), "{mistakes:?}");
@@ -405,7 +377,7 @@ mod tests {
         }
         assert_eq!(found.len(), 5, "{found:?}");
         let priced = local("sns").with("SNS_PRICE_KRW", "41.5").with("SNS_DAILY_QUOTA", "200");
-        let sns = Config::from_env(&priced).expect("valid").sns.expect("sns");
+        let sns = priced.read(Config::read).expect("valid").sns.expect("sns");
         assert_eq!(sns.terms, Terms::Segments { characters: 1_600, price: "41.5".parse().ok() });
         assert_eq!((sns.rate.calls, sns.rate.daily_quota), (10, Some(200)));
         assert_eq!(sns.url().expect("a url").as_str(), "https://sns.ap-northeast-2.amazonaws.com/");

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Letter, Receipt};
 use ieum::error::chain;
-use ieum::http::Incoming;
 use ieum::integration::{Integration, Way};
 use ieum::provider::{Cause, Provider, ProviderError};
 use ieum::start::Kernel;
@@ -24,7 +23,7 @@ pub mod solapi;
 pub mod twilio;
 
 use mock::Mock;
-use sns::{Signer, Sns};
+use sns::Sns;
 use solapi::Solapi;
 use twilio::Twilio;
 
@@ -102,14 +101,6 @@ pub(crate) fn log(id: &str, text: &Text, provider: &str, status: &str) {
     tracing::info!(target: "ieum::sms", message_id = id, recipient, provider, status, "sms");
 }
 
-/// What a status means for a request that must not happen twice: a gateway that gave up says nothing about it.
-fn failure(answer: &Incoming) -> Option<ProviderError> {
-    match answer.status.as_u16() {
-        status @ (502 | 504) => Some(ProviderError::Ambiguous(format!("status {status}").into())),
-        _ => answer.failure(),
-    }
-}
-
 /// Makes the integration.
 ///
 /// # Errors
@@ -127,12 +118,7 @@ pub async fn build(
         let (transport, gate) = match name {
             ProviderName::Sns => {
                 let sns = config.sns.as_ref().ok_or("no settings for `sns`")?;
-                let role = kernel.aws.as_ref().and_then(ieum::aws::Aws::credentials);
-                let signer = match (&sns.secret, role) {
-                    (Some(name), _) => Signer::Keys(kernel.secret(name).await?),
-                    (None, Some(role)) => Signer::Role(role),
-                    (None, None) => return Err("`sns` has no credentials: no role, and no `SNS_SECRET`".into()),
-                };
+                let signer = kernel.signer(sns.secret.as_ref()).await?;
                 let transport = Sns::new(sns.clone(), signer, kernel.http.clone(), Arc::clone(&kernel.clock))?;
                 let rate = settings.live("SNS", Some(sns.rate));
                 (Box::new(transport) as Box<dyn Transport>, kernel.gate("sns", breaker.clone(), rate))

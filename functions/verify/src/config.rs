@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ieum::config::{Common, ConfigError, Env, Reader, Stage};
+use ieum::config::{Common, Reader, Stage};
 use ieum::mock::refuse_in_production;
 use ieum::policy::{Policy, Replay};
 use ieum::resilience::cache::CachePolicy;
@@ -99,16 +99,6 @@ pub struct Config {
 
 impl Config {
     /// Reads the whole configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with every mistake at once.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let reader = Reader::new(env);
-        let config = Self::read(&reader);
-        reader.finish(config)
-    }
-
-    /// Reads with a reader of the caller's, who wants to know what was asked for.
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         use ProviderName::{Mock, Nice, Nts};
         let common = reader.common();
@@ -203,6 +193,8 @@ fn nts(reader: &Reader<'_>, stage: Stage) -> Option<NtsConfig> {
 
 #[cfg(test)]
 mod tests {
+    use ieum::config::Env;
+
     use super::*;
 
     fn mock() -> Env {
@@ -216,17 +208,17 @@ mod tests {
 
     #[test]
     fn mock_needs_nothing_else_and_is_refused_in_production() {
-        assert!(Config::from_env(&mock()).expect("local mock").mocked());
+        assert!(mock().read(Config::read).expect("local mock").mocked());
         let production = mock().with("STAGE", "production").with("TABLE_NAME", "t").with("BUCKET_NAME", "b");
         let production = production.with("IEUM_SECRET", "s");
-        let mistakes = Config::from_env(&production).expect_err("no mock in production").0;
+        let mistakes = production.read(Config::read).expect_err("no mock in production").0;
         assert_eq!(mistakes.len(), 3);
         assert!(mistakes[0].contains("`VERIFY_PROVIDERS` names `mock`: refused"), "{mistakes:?}");
     }
 
     #[test]
     fn what_nice_does_not_document_must_be_said() {
-        let mistakes = Config::from_env(&mock().with("VERIFY_PROVIDERS", "nice")).expect_err("incomplete").0;
+        let mistakes = mock().with("VERIFY_PROVIDERS", "nice").read(Config::read).expect_err("incomplete").0;
         for name in
             ["NICE_SECRET", "NICE_COMPANY_PATH", "NICE_SEARCH_LIST", "NICE_SUCCESS_CODES", "NICE_NOT_FOUND_CODES"]
         {
@@ -241,6 +233,6 @@ mod tests {
     #[test]
     fn somebody_must_be_able_to_search_by_name() {
         let env = mock().with("VERIFY_PROVIDERS", "nts").with("NTS_SECRET", "s");
-        assert!(Config::from_env(&env).expect_err("nobody searches").0[0].contains("search by name"));
+        assert!(env.read(Config::read).expect_err("nobody searches").0[0].contains("search by name"));
     }
 }

@@ -86,7 +86,7 @@ pub struct DeployError {
 }
 
 /// Types that mean nothing on one machine; they are named once in the output and left out.
-const NO_COUNTERPART: [&str; 15] = [
+const NO_COUNTERPART: [&str; 17] = [
     "AWS::ApplicationInsights::Application",
     "AWS::Budgets::Budget",
     "AWS::CloudWatch::Alarm",
@@ -102,6 +102,8 @@ const NO_COUNTERPART: [&str; 15] = [
     "AWS::Logs::MetricFilter",
     "AWS::Logs::SubscriptionFilter",
     "AWS::S3::BucketPolicy",
+    "AWS::SES::ConfigurationSet",
+    "AWS::SES::ConfigurationSetEventDestination",
 ];
 
 /// What the deployment needs beside the template.

@@ -29,7 +29,7 @@ use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::{ApiError, STORE_UNAVAILABLE, chain};
 use crate::integration::{CallError, Fate};
 use crate::provider::Cause;
-use crate::queue::{CLOCKS_APART, LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
+use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, early, sweep};
 use crate::store::{Item, Outcome, Read, Store, StoreError, Update};
 use crate::telemetry::redact;
 use crate::webhook::{Hint, Proof, Received, Verified};
@@ -326,9 +326,7 @@ impl Webhooks {
             Next::Process | Next::Expire => {}
             Next::Nothing => return Ok(Done::Nothing),
             Next::Wait(at) => {
-                let early = at.since(now);
-                // Otherwise this is not the wake-up of whoever wrote down that time.
-                if early <= CLOCKS_APART {
+                if let Some(early) = early(at, now) {
                     self.wake(key, early).await;
                 }
                 return Ok(Done::Nothing);

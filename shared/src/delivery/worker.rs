@@ -34,7 +34,7 @@ use crate::error::chain;
 use crate::integration::{Fate, Integration, Stop, Witness};
 use crate::planted::{Rule, broken};
 use crate::provider::Cause;
-use crate::queue::{CLOCKS_APART, LONGEST_DELAY, Queue, SweepError, WakeUp, sweep};
+use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, early, sweep};
 use crate::runtime::Worker;
 use crate::store::{Outcome, Read, Store, StoreError, Update};
 
@@ -189,9 +189,7 @@ impl<Content: Addressed> Delivery<Content> {
         match message.next(now) {
             Next::Nothing => Ok(Done::Nothing),
             Next::Wait(at) => {
-                let early = at.since(now);
-                // Otherwise this is not the wake-up of whoever wrote down that time.
-                if early <= CLOCKS_APART {
+                if let Some(early) = early(at, now) {
                     self.wake(&ledger::key(id), early).await;
                 }
                 Ok(Done::Nothing)

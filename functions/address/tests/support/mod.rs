@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use address::{Config, Handler};
@@ -15,7 +14,8 @@ use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::MemoryStore;
 use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
-use ieum::testing::{ManualClock, sha256_hex};
+use ieum::testing::ManualClock;
+use ieum::testing::door::{self, Response};
 use ieum_sandbox::Sandbox;
 use ieum_sandbox::providers::{juso, kakao};
 use serde_json::{Value, json};
@@ -53,46 +53,10 @@ pub struct Door {
     dispatch: Dispatch,
 }
 
-/// A response, read.
-pub struct Response {
-    /// The status.
-    pub status: u16,
-    /// The body as JSON; null when it is a page.
-    pub body: Value,
-    /// The body as text.
-    pub text: String,
-    headers: BTreeMap<String, String>,
-}
-
-impl Response {
-    /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    /// Status and source: what became of a request.
-    pub fn outcome(&self) -> (u16, Option<&str>) {
-        (self.status, self.header("x-ieum-source"))
-    }
-
-    /// The directives of the content's policy, by name.
-    pub fn policy(&self) -> BTreeMap<String, String> {
-        let policy = self.header("content-security-policy").expect("a policy");
-        let directives = policy.split("; ").filter_map(|directive| directive.split_once(' '));
-        directives.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-
-    /// The code of an error.
-    pub fn code(&self) -> &str {
-        self.body["error"]["code"].as_str().unwrap_or("no error")
-    }
-
-    /// The details of an error, each as field and issue.
-    pub fn issues(&self) -> Vec<(String, String)> {
-        let text = |detail: &Value, name: &str| detail[name].as_str().unwrap_or_default().to_owned();
-        let details = self.body["error"]["details"].as_array().into_iter().flatten();
-        details.map(|detail| (text(detail, "field"), text(detail, "issue"))).collect()
-    }
+/// The directives of the content's policy, by name.
+pub fn policy(page: &Response) -> BTreeMap<&str, &str> {
+    let policy = page.header("content-security-policy").expect("a policy");
+    policy.split("; ").filter_map(|directive| directive.split_once(' ')).collect()
 }
 
 impl Door {
@@ -104,27 +68,28 @@ impl Door {
     /// With other settings.
     pub async fn with(settings: Settings) -> Self {
         let sandbox = Sandbox::start().await.expect("a free port");
-        let secrets = SecretFiles::write();
-        let (juso, kakao) = (sandbox.base_url("juso"), sandbox.base_url("kakao"));
+        let secrets = secrets();
+        let secret = |name: &str| format!("{secrets}@{name}");
+        let (juso_url, kakao_url) = (sandbox.base_url("juso"), sandbox.base_url("kakao"));
         let env = Env::from([
             ("STAGE", "local"),
-            ("IEUM_SECRET", secrets.ieum.as_str()),
+            ("IEUM_SECRET", secret("ieum").as_str()),
             ("ADDRESS_PROVIDERS", settings.providers),
             ("ADDRESS_FALLBACK", settings.fallback),
             ("ADDRESS_BACKOFF_BASE_MS", "1"),
             ("ADDRESS_TIMEOUT_MS", "3000"),
             ("ADDRESS_WIDGET_ORIGINS", "https://portal.example.org,http://localhost:5173"),
-            ("JUSO_BASE_URL", juso.as_str()),
-            ("JUSO_SECRET", secrets.juso.as_str()),
+            ("JUSO_BASE_URL", juso_url.as_str()),
+            ("JUSO_SECRET", secret("juso").as_str()),
             ("JUSO_RATE_PER_PERIOD", "1000"),
             ("JUSO_RATE_BURST", "1000"),
-            ("KAKAO_BASE_URL", kakao.as_str()),
-            ("KAKAO_SECRET", secrets.kakao.as_str()),
+            ("KAKAO_BASE_URL", kakao_url.as_str()),
+            ("KAKAO_SECRET", secret("kakao").as_str()),
             ("KAKAO_RATE_PER_PERIOD", "1000"),
             ("KAKAO_RATE_BURST", "1000"),
             ("KAKAO_DAILY_QUOTA", settings.kakao_quota),
         ]);
-        let config = Config::from_env(&env).expect("a valid configuration");
+        let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
         let lines = subscriber(LevelSwitch::new(settings.log_level), &[], Box::new(log.clone()), Arc::clone(&shared));
@@ -153,8 +118,7 @@ impl Door {
         }
         let event: HttpEvent = serde_json::from_value(event).expect("an event of API Gateway");
         let response = self.handler.serve(event, 0).with_subscriber(self.dispatch.clone()).await;
-        let body = serde_json::from_str(&response.body).unwrap_or_default();
-        Response { status: response.status_code, body, text: response.body, headers: response.headers }
+        Response::read(&serde_json::to_value(response).expect("JSON"))
     }
 
     /// Calls that reached a provider.
@@ -177,51 +141,17 @@ impl Door {
 
 /// `events/address-{name}.json`.
 pub fn event(name: &str) -> Value {
-    let path = events().join(format!("address-{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
+    door::event("address", name)
 }
 
-/// The names of this function's events.
-pub fn event_names() -> Vec<String> {
-    let entries = std::fs::read_dir(events()).expect("the folder of events");
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_prefix("address-")?.strip_suffix(".json")?.to_owned())).collect()
-}
-
-fn events() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events")
-}
-
-/// Secrets in files, as a local run has them.
-struct SecretFiles {
-    ieum: String,
-    juso: String,
-    kakao: String,
-}
-
-impl SecretFiles {
-    /// The same content every time, so tests that run at once do not disturb each other.
-    fn write() -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let put = |name: &str, value: Value| {
-            let (path, draft) = (folder.join(name), folder.join(format!("{name}.{}", fastrand::u64(..))));
-            std::fs::write(&draft, value.to_string()).expect("a writable target folder");
-            std::fs::rename(&draft, &path).expect("a writable target folder");
-            format!("file:{}", path.display())
-        };
-        let key = json!({
-            "id": "portal", "label": "portal", "scopes": ["address:read"], "not_after": "2099-01-01T00:00:00Z",
-            "sha256": sha256_hex("portal-key"),
-        });
-        let own = json!({"api_keys": [key], "jwt_issuers": [], "cache_key": "MDEyMzQ1Njc4OWFiY2RlZg=="});
-        let of_juso = json!({
+/// The secrets that the sandbox knows, in a file.
+fn secrets() -> String {
+    let secrets = json!({
+        "ieum": door::ieum_secret(&[door::api_key("portal", "portal-key", &["address:read"])]),
+        "juso": {
             "search_key": juso::SEARCH_KEY, "english_key": juso::ENGLISH_KEY, "coordinate_key": juso::COORDINATE_KEY,
-        });
-        Self {
-            ieum: put("ieum.json", own),
-            juso: put("juso.json", of_juso),
-            kakao: put("kakao.json", json!({"rest_api_key": kakao::REST_API_KEY})),
-        }
-    }
+        },
+        "kakao": {"rest_api_key": kakao::REST_API_KEY},
+    });
+    door::secret_file(env!("CARGO_TARGET_TMPDIR"), &secrets)
 }

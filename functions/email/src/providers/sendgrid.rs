@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Transport, failure};
+use super::Transport;
 use crate::address::Mailbox;
 use crate::compose::Composed;
 
@@ -74,7 +74,7 @@ impl Transport for SendGrid {
         bearer.set_sensitive(true);
         outgoing.headers.insert(AUTHORIZATION, bearer);
         let answer = self.http.exchange(outgoing).await?;
-        match failure(&answer) {
+        match answer.failure_of_effect() {
             None => {
                 let id = answer.headers.get("x-message-id").and_then(|id| id.to_str().ok());
                 Ok(Receipt { reference: id.unwrap_or(&mail.id).to_owned() })

@@ -1,36 +1,27 @@
 //! Amazon SES, API v2: one signed request for each mail.
 //!
 //! Source: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html>. The mail goes as MIME (`Raw`), so
-//! that what SES delivers is byte for byte what SMTP would. We sign it ourselves (`aws-sigv4`, which is below every AWS
-//! client already) instead of linking `aws-sdk-sesv2`: of its hundred operations we need one, its build takes a
-//! minute, and our own HTTP client can tell a connection that never came about from one that broke after the request
-//! had left. For a mail, that is the difference between sending again and asking a person.
+//! that what SES delivers is byte for byte what SMTP would. There is no SDK client ([`ieum::sigv4`] says why).
 //!
 //! Traps handled here, each with a test: 400 is anything from a full quota to a bad address, told apart by
 //! `x-amzn-errortype` alone; a paused or suspended account is no fault of the mail, so the next provider gets it.
 
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue};
 use ieum::clock::SharedClock;
 use ieum::delivery::worker::Receipt;
 use ieum::http::{HttpClient, Incoming, Outgoing};
 use ieum::policy::Replay;
-use ieum::provider::{Cause, ProviderError};
-use ieum::secrets::{ExposeSecret, Secret, SecretShape, SecretString};
+use ieum::provider::ProviderError;
+use ieum::sigv4::Signer;
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::{Transport, failure};
+use super::Transport;
 use crate::compose::Composed;
 
 /// The operation `SendEmail`.
@@ -41,41 +32,6 @@ const QUOTA_BLOCK: Duration = Duration::from_secs(600);
 
 /// The name under which our id travels, and comes back in every event.
 pub const ID_TAG: &str = "ieum-id";
-
-/// Keys of a user, for local runs only: a deployed function has a role.
-#[derive(Debug, Deserialize)]
-pub struct SesSecret {
-    access_key_id: SecretString,
-    secret_access_key: SecretString,
-}
-
-impl SecretShape for SesSecret {
-    const MEMBERS: &'static [&'static str] = &["access_key_id", "secret_access_key"];
-}
-
-/// Who signs.
-#[derive(Clone, Debug)]
-pub enum Signer {
-    /// The function's role.
-    Role(SharedCredentialsProvider),
-    /// Keys from a secret.
-    Keys(Arc<Secret<SesSecret>>),
-}
-
-impl Signer {
-    async fn credentials(&self) -> Result<Credentials, ProviderError> {
-        match self {
-            Self::Role(role) => {
-                role.provide_credentials().await.map_err(|error| ProviderError::Unreachable(Box::new(error)))
-            }
-            Self::Keys(secret) => {
-                let keys = secret.current().await;
-                let (id, key) = (keys.access_key_id.expose_secret(), keys.secret_access_key.expose_secret());
-                Ok(Credentials::new(id, key, None, None, "secret"))
-            }
-        }
-    }
-}
 
 /// The client.
 #[derive(Clone, Debug)]
@@ -109,34 +65,10 @@ impl Ses {
 
     async fn signed(&self, body: &serde_json::Value) -> Result<Outgoing, ProviderError> {
         let url = format!("{}{SEND}", self.base_url.as_str().trim_end_matches('/'));
-        let url = Url::parse(&url).map_err(|error| not_sent(error.into()))?;
-        let mut outgoing = Outgoing::post_json(url, body, Replay::Never)?;
-        let identity = self.signer.credentials().await?.into();
-        let since_1970 = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).unwrap_or(0));
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("ses")
-            .time(UNIX_EPOCH + since_1970)
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| not_sent(error.into()))?
-            .into();
-        let headers = outgoing.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let request = SignableRequest::new("POST", outgoing.url.as_str(), headers, SignableBody::Bytes(&outgoing.body));
-        let signed = request.and_then(|request| sign(request, &params)).map_err(|error| not_sent(error.into()))?;
-        let (instructions, _) = signed.into_parts();
-        for (name, value) in instructions.headers() {
-            let name = HeaderName::try_from(name).map_err(|error| not_sent(error.into()))?;
-            outgoing.headers.insert(name, HeaderValue::try_from(value).map_err(|error| not_sent(error.into()))?);
-        }
-        Ok(outgoing)
+        let url = Url::parse(&url).map_err(|error| ProviderError::Unreachable(error.into()))?;
+        let request = Outgoing::post_json(url, body, Replay::Never)?;
+        self.signer.sign(request, "ses", &self.region, self.clock.now()).await
     }
-}
-
-/// Nothing has left.
-fn not_sent(cause: Cause) -> ProviderError {
-    ProviderError::Unreachable(cause)
 }
 
 #[async_trait]
@@ -196,6 +128,6 @@ fn refusal(answer: &Incoming) -> Option<ProviderError> {
         | "MailFromDomainNotVerifiedException"
         | "NotFoundException" => Some(ProviderError::Unauthorized),
         "MessageRejected" | "BadRequestException" => Some(ProviderError::Rejected { code: name.to_owned() }),
-        _ => failure(answer),
+        _ => answer.failure_of_effect(),
     }
 }

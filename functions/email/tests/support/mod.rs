@@ -2,24 +2,21 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use email::{Config, Handler};
 use ieum::blobs::Blobs;
 use ieum::clock::{Clock, SharedClock};
 use ieum::config::Env;
 use ieum::http::HttpClient;
-use ieum::provider::Cause;
 use ieum::queue::{Queue, WakeUp, sweep};
 use ieum::runtime::answer;
 use ieum::start::Kernel;
 use ieum::store::{Item, MemoryStore};
 use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
-use ieum::testing::{ManualClock, sha256_hex};
+use ieum::testing::ManualClock;
+use ieum::testing::door::{self, Kept, Response};
 use ieum_sandbox::Sandbox;
 use ieum_sandbox::providers::{sendgrid, smtp};
 use serde_json::{Value, json};
@@ -28,18 +25,6 @@ use tracing::instrument::WithSubscriber;
 
 /// The topic of `events/email-ses-events.json`.
 pub const TOPIC: &str = "arn:aws:sns:ap-northeast-2:000000000000:ses-events";
-
-/// A queue that keeps its wake-ups until a test hands them out.
-#[derive(Debug, Default)]
-struct Kept(Mutex<Vec<WakeUp>>);
-
-#[async_trait]
-impl Queue for Kept {
-    async fn wake(&self, wake_ups: &[WakeUp]) -> Result<(), Cause> {
-        self.0.lock().expect("no panic elsewhere").extend_from_slice(wake_ups);
-        Ok(())
-    }
-}
 
 /// A running function and everything around it.
 pub struct Door {
@@ -58,42 +43,6 @@ pub struct Door {
     dispatch: Dispatch,
 }
 
-/// A response, read.
-#[derive(Debug)]
-pub struct Response {
-    /// The status.
-    pub status: u16,
-    /// The body as JSON; null when it is none.
-    pub body: Value,
-    /// The body as text.
-    pub text: String,
-    headers: BTreeMap<String, Value>,
-}
-
-impl Response {
-    /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.as_str()
-    }
-
-    /// The code of an error.
-    pub fn code(&self) -> &str {
-        self.body["error"]["code"].as_str().unwrap_or("no error")
-    }
-
-    /// The fields at fault and what is wrong with each, in their order.
-    pub fn faults(&self) -> Vec<(&str, &str)> {
-        let details = self.body["error"]["details"].as_array().map(Vec::as_slice).unwrap_or_default();
-        details.iter().map(|one| (one["field"].as_str().unwrap_or(""), one["issue"].as_str().unwrap_or(""))).collect()
-    }
-
-    /// The id of what was accepted.
-    pub fn id(&self) -> String {
-        assert_eq!(self.status, 202, "{}", self.text);
-        self.body["id"].as_str().expect("an id").to_owned()
-    }
-}
-
 impl Door {
     /// With all three providers, and limits that nobody meets.
     pub async fn open() -> Self {
@@ -107,7 +56,7 @@ impl Door {
         let (ses, send_grid, sns) =
             (sandbox.base_url("ses"), sandbox.base_url("sendgrid"), sandbox.base_url("ses-events"));
         let port = sandbox.smtp_port().to_string();
-        let secret = |name: &str| format!("file:{}@{name}", secrets.display());
+        let secret = |name: &str| format!("{secrets}@{name}");
         let (own, email, of_ses, of_sendgrid, of_smtp) =
             (secret("ieum"), secret("email"), secret("ses"), secret("sendgrid"), secret("smtp"));
         let mut env = Env::from([
@@ -146,7 +95,7 @@ impl Door {
         for (name, value) in variables {
             env = env.with(name, value);
         }
-        let config = Config::from_env(&env).expect("a valid configuration");
+        let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
         let lines = subscriber(LevelSwitch::new(LogLevel::Info), &[], Box::new(log.clone()), Arc::clone(&shared));
@@ -193,17 +142,14 @@ impl Door {
     async fn serve(&self, event: Value) -> Response {
         let answer = answer(&*self.handler, event, 0).with_subscriber(self.dispatch.clone()).await;
         let answer = serde_json::to_value(answer.expect("an answer")).expect("JSON");
-        let text = answer["body"].as_str().expect("a body").to_owned();
-        let headers = answer["headers"].as_object().expect("headers").clone().into_iter().collect();
-        let status = answer["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).expect("a status");
-        Response { status, body: serde_json::from_str(&text).unwrap_or_default(), text, headers }
+        Response::read(&answer)
     }
 
     /// Hands all wake-ups out until there is none that is due at once, and says how many were not done.
     pub async fn work(&self) -> usize {
         let mut failed = 0;
         loop {
-            let waiting = std::mem::take(&mut *self.queue.0.lock().expect("no panic elsewhere"));
+            let waiting = self.queue.take();
             let due: Vec<WakeUp> = waiting.into_iter().filter(|wake_up| wake_up.after.is_zero()).collect();
             if due.is_empty() {
                 return failed;
@@ -215,17 +161,7 @@ impl Door {
     }
 
     async fn hand_out(&self, batch: &[WakeUp]) -> usize {
-        let mut event = self::event("wake-up");
-        let pattern = event["Records"][0].clone();
-        let records = batch.iter().enumerate().map(|(place, wake_up)| {
-            let mut record = pattern.clone();
-            let mut summons: Value = serde_json::from_str(record["body"].as_str().expect("a body")).expect("JSON");
-            summons["key"] = json!(wake_up.key);
-            record["messageId"] = json!(place.to_string());
-            record["body"] = json!(summons.to_string());
-            record
-        });
-        event["Records"] = records.collect();
+        let event = door::wake_ups("email", batch.iter().map(|wake_up| &wake_up.key));
         let answer = answer(&*self.handler, event, 0).with_subscriber(self.dispatch.clone()).await;
         let answer = serde_json::to_value(answer.expect("an answer")).expect("JSON");
         answer["batchItemFailures"].as_array().expect("a list").len()
@@ -237,9 +173,9 @@ impl Door {
         self.clock.advance(minute);
         let (store, queue) = (&*self.store, &*self.queue);
         let woken = sweep(store, queue, email::handler::LIST, limit, minute, self.clock.now()).await.expect("a sweep");
-        for wake_up in self.queue.0.lock().expect("no panic elsewhere").iter_mut() {
-            wake_up.after = Duration::ZERO;
-        }
+        let now = |wake_up: WakeUp| WakeUp { after: Duration::ZERO, ..wake_up };
+        let wake_ups: Vec<WakeUp> = self.queue.take().into_iter().map(now).collect();
+        self.queue.wake(&wake_ups).await.expect("a queue that takes all");
         woken
     }
 
@@ -281,36 +217,17 @@ impl Door {
 
 /// `events/email-{name}.json`.
 pub fn event(name: &str) -> Value {
-    let path = events().join(format!("email-{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
+    door::event("email", name)
 }
 
-/// The names of this function's events.
-pub fn event_names() -> Vec<String> {
-    let entries = std::fs::read_dir(events()).expect("the folder of events");
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_prefix("email-")?.strip_suffix(".json")?.to_owned())).collect()
-}
-
-fn events() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events")
-}
-
-/// Secrets in a file, as a local run has them. The same content every time, so tests that run at once do not disturb
-/// each other.
-fn secrets() -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let key = |id: &str, scopes: &[&str]| {
-        let digest = sha256_hex(&format!("{id}-key"));
-        json!({"id": id, "label": id, "scopes": scopes, "not_after": "2099-01-01T00:00:00Z", "sha256": digest})
-    };
+/// The secrets that the sandbox knows, in a file.
+fn secrets() -> String {
+    let key = |id: &str, scopes: &[&str]| door::api_key(id, &format!("{id}-key"), scopes);
     let secrets = json!({
-        "ieum": {
-            "api_keys": [key("portal", &["email:send", "email:read", "email:write"]), key("reader", &["email:read"])],
-            "jwt_issuers": [],
-            "cache_key": "MDEyMzQ1Njc4OWFiY2RlZg==",
-        },
+        "ieum": door::ieum_secret(&[
+            key("portal", &["email:send", "email:read", "email:write"]),
+            key("reader", &["email:read"]),
+        ]),
         "email": {"unsubscribe_key": "unsubscribe-key-of-a-test"},
         "ses": {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "example"},
         "sendgrid": {
@@ -319,8 +236,5 @@ fn secrets() -> PathBuf {
         },
         "smtp": {"user": smtp::USER, "password": smtp::PASSWORD},
     });
-    let (path, draft) = (folder.join("email.json"), folder.join(format!("email.{}", fastrand::u64(..))));
-    std::fs::write(&draft, secrets.to_string()).expect("a writable target folder");
-    std::fs::rename(&draft, &path).expect("a writable target folder");
-    path
+    door::secret_file(env!("CARGO_TARGET_TMPDIR"), &secrets)
 }

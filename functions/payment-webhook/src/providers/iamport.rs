@@ -232,8 +232,19 @@ fn method(name: &str) -> Method {
 
 #[derive(Debug, Deserialize)]
 struct Page {
-    next: i64,
+    next: Value,
     list: Vec<Payment>,
+}
+
+impl Page {
+    /// The number of the next page. After the last one comes 0, or `false`, as clients of the vendor's expect.
+    fn following(&self) -> Result<Option<u64>, ProviderError> {
+        if self.next == false {
+            return Ok(None);
+        }
+        let next = self.next.as_u64().ok_or_else(|| nonsense("a next page that is no number"))?;
+        Ok((next > 0).then_some(next))
+    }
 }
 
 #[async_trait]
@@ -259,7 +270,19 @@ impl Provider<DayQuery, DayPage> for Iamport {
             let canceled = Some(payment.money(&payment.cancel_amount)?.minor);
             paid.push(Listed { amount: payment.money(&payment.amount)?, id: payment.imp_uid.clone(), canceled });
         }
-        // 0 on the last page.
-        Ok(DayPage { paid, next: (page.next > 0).then(|| page.next.to_string()) })
+        Ok(DayPage { paid, next: page.following()?.map(|next| next.to_string()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_page_says_so_in_either_way() {
+        for (next, page) in [(json!(2), Some(2)), (json!(0), None), (json!(false), None)] {
+            assert_eq!(Page { next, list: Vec::new() }.following().unwrap(), page);
+        }
+        assert!(Page { next: json!("2"), list: Vec::new() }.following().is_err());
     }
 }

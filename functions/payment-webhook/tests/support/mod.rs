@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -21,7 +20,8 @@ use ieum::runtime::{Answer, answer};
 use ieum::start::{Kernel, StartError};
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
 use ieum::telemetry::{Captured, LevelSwitch, subscriber};
-use ieum::testing::{ManualClock, sha256_hex};
+use ieum::testing::ManualClock;
+use ieum::testing::door::{self, Response};
 use ieum_sandbox::Sandbox;
 use ieum_sandbox::providers::{iamport, kakaopay, portone, stripe, toss};
 use payment_webhook::{Config, Handler};
@@ -123,27 +123,6 @@ pub struct Door {
     dispatch: Dispatch,
 }
 
-/// A response, read.
-#[derive(Debug)]
-pub struct Response {
-    /// The status.
-    pub status: u16,
-    /// The body as JSON.
-    pub body: Value,
-}
-
-impl Response {
-    /// The code of an error.
-    pub fn code(&self) -> &str {
-        self.body["error"]["code"].as_str().unwrap_or("no error")
-    }
-
-    /// What became of a webhook.
-    pub fn result(&self) -> &str {
-        self.body["result"].as_str().unwrap_or("no result")
-    }
-}
-
 /// All providers.
 pub const ALL: &str = "toss,portone,iamport,stripe,kakaopay,mock";
 
@@ -161,25 +140,26 @@ impl Door {
     /// With other secrets, too; an error when the function does not start.
     pub async fn start(variables: &[(&str, &str)], secrets: Value) -> Result<Self, StartError> {
         let sandbox = Sandbox::start().await.expect("a free port");
-        let file = file_of(&secrets);
+        let file = door::secret_file(env!("CARGO_TARGET_TMPDIR"), &secrets);
         let mut env = Env::from([("STAGE", "local"), ("PAYMENT_PROVIDERS", ALL), ("PAYMENT_BACKOFF_BASE_MS", "1")])
             .with("IEUM_SECRET", &format!("{file}@ieum"))
             .with("PAYMENT_ATTEMPTS", "1")
-            .with("PAYMENT_HINT_RATE_PER_PERIOD", "10000")
-            .with("PAYMENT_HINT_RATE_BURST", "10000")
+            .with("PAYMENT_HINT_RATE_PER_PERIOD", "1000")
+            .with("PAYMENT_HINT_RATE_BURST", "100000")
             .with("LOG_LEVEL", "debug");
         for name in ["toss", "portone", "iamport", "stripe", "kakaopay"] {
             let upper = name.to_uppercase();
             env = env
                 .with(&format!("{upper}_BASE_URL"), &sandbox.base_url(name))
                 .with(&format!("{upper}_SECRET"), &format!("{file}@{name}"))
-                .with(&format!("{upper}_RATE_PER_PERIOD"), "100000")
+                // Time stands still, so all a test asks has to fit into the burst, from which leases are taken off.
+                .with(&format!("{upper}_RATE_PER_PERIOD"), "1000")
                 .with(&format!("{upper}_RATE_BURST"), "10000");
         }
         for (name, value) in variables {
             env = env.with(name, value);
         }
-        let config = Config::from_env(&env).expect("a valid configuration");
+        let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::<Steps>::default());
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
         let lines =
@@ -198,12 +178,7 @@ impl Door {
 
     /// Serves an event of API Gateway.
     pub async fn serve(&self, event: Value) -> Response {
-        let answer = self.invoke(event).await.expect("an answer");
-        let body = answer["body"].as_str().expect("a body");
-        Response {
-            status: answer["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).expect("a status"),
-            body: serde_json::from_str(body).expect("every body is JSON"),
-        }
+        Response::read(&self.invoke(event).await.expect("an answer"))
     }
 
     /// Hands any event to the function.
@@ -224,9 +199,7 @@ impl Door {
 
     /// Hands one wake-up to the function, as SQS would. Whether it was done.
     pub async fn wake(&self, key: &str) -> bool {
-        let mut batch = event("wake-up");
-        let body = json!({"key": key, "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"});
-        batch["Records"][0]["body"] = json!(body.to_string());
+        let batch = door::wake_ups("payment-webhook", [&key.to_owned()]);
         self.invoke(batch).await.is_ok_and(|answer| answer["batchItemFailures"] == json!([]))
     }
 
@@ -302,45 +275,22 @@ impl Door {
 
 /// `events/payment-webhook-{name}.json`.
 pub fn event(name: &str) -> Value {
-    let path = events().join(format!("payment-webhook-{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
-}
-
-/// The names of this function's events.
-pub fn event_names() -> Vec<String> {
-    let entries = std::fs::read_dir(events()).expect("the folder of events");
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_prefix("payment-webhook-")?.strip_suffix(".json")?.to_owned())).collect()
-}
-
-fn events() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events")
+    door::event("payment-webhook", name)
 }
 
 /// The secrets that the sandbox knows.
 pub fn secrets() -> Value {
     let scopes = ["payment:read", "payment:write", "ops:read", "ops:write"];
-    let key = json!({"id": "portal", "label": "portal", "scopes": scopes, "not_after": "2099-01-01T00:00:00Z", "sha256": sha256_hex("local-events-key")});
+    let key = door::api_key("portal", "local-events-key", &scopes);
     let live = |secret: &str| json!([{"label": "2026-11", "secret": secret}]);
     json!({
-        "ieum": {"api_keys": [key], "jwt_issuers": [], "cache_key": "MDEyMzQ1Njc4OWFiY2RlZg=="},
+        "ieum": door::ieum_secret(&[key]),
         "toss": {"secret_key": toss::SECRET_KEY, "security_keys": live(toss::SECURITY_KEY)},
         "portone": {"api_secret": portone::API_SECRET, "webhook_secrets": live(portone::WEBHOOK_SECRET)},
         "iamport": {"imp_key": iamport::IMP_KEY, "imp_secret": iamport::IMP_SECRET},
         "stripe": {"secret_key": stripe::SECRET_KEY, "webhook_secrets": live(stripe::WEBHOOK_SECRET)},
         "kakaopay": {"secret_key": kakaopay::SECRET_KEY, "cid": kakaopay::CID},
     })
-}
-
-/// The secrets in a file named after their content, so that tests that run at once do not disturb each other.
-fn file_of(secrets: &Value) -> String {
-    let text = secrets.to_string();
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("payment-{}.json", &sha256_hex(&text)[..16]));
-    let draft = path.with_extension(fastrand::u64(..).to_string());
-    std::fs::write(&draft, text).expect("a writable target folder");
-    std::fs::rename(&draft, &path).expect("a writable target folder");
-    format!("file:{}", path.display())
 }
 
 /// How often each kind of thing is there.

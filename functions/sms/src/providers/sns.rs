@@ -1,75 +1,30 @@
 //! Amazon SNS: one signed form for each text.
 //!
-//! Source: <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>, in the query protocol. We sign it ourselves
-//! (`aws-sigv4`, which is below every AWS client already) instead of linking `aws-sdk-sns`: of its operations we need one,
-//! and our own HTTP client can tell a connection that never came about from one that broke after the request had left.
-//! For a text, that is the difference between sending again and asking a person.
+//! Source: <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>, in the query protocol.
+//! There is no SDK client ([`ieum::sigv4`] says why).
 //!
 //! SNS carries no name of ours and calls nobody back: what became of a text stands in CloudWatch Logs, under the name in
 //! its answer. So a text whose answer got lost can only be settled by a person.
 
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
-
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use ieum::clock::SharedClock;
 use ieum::delivery::worker::Receipt;
 use ieum::http::{HttpClient, Incoming, Outgoing};
 use ieum::policy::Replay;
 use ieum::provider::{Cause, ProviderError};
-use ieum::secrets::{ExposeSecret, Secret, SecretShape, SecretString};
+use ieum::sigv4::Signer;
 use roxmltree::Document;
-use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
-use super::{Transport, failure};
+use super::Transport;
 use crate::config::SnsConfig;
 use crate::events::Reason;
 use crate::text::{Kind, Text};
 
 /// The version of the protocol.
 const VERSION: &str = "2010-03-31";
-
-/// Keys of a user, for local runs only: a deployed function has a role.
-#[derive(Debug, Deserialize)]
-pub struct SnsSecret {
-    access_key_id: SecretString,
-    secret_access_key: SecretString,
-}
-
-impl SecretShape for SnsSecret {
-    const MEMBERS: &'static [&'static str] = &["access_key_id", "secret_access_key"];
-}
-
-/// Who signs.
-#[derive(Clone, Debug)]
-pub enum Signer {
-    /// The function's role.
-    Role(SharedCredentialsProvider),
-    /// Keys from a secret.
-    Keys(Arc<Secret<SnsSecret>>),
-}
-
-impl Signer {
-    async fn credentials(&self) -> Result<Credentials, ProviderError> {
-        match self {
-            Self::Role(role) => {
-                role.provide_credentials().await.map_err(|error| ProviderError::Unreachable(Box::new(error)))
-            }
-            Self::Keys(secret) => {
-                let keys = secret.current().await;
-                let (id, key) = (keys.access_key_id.expose_secret(), keys.secret_access_key.expose_secret());
-                Ok(Credentials::new(id, key, None, None, "secret"))
-            }
-        }
-    }
-}
 
 /// The client.
 #[derive(Clone, Debug)]
@@ -119,33 +74,9 @@ impl Sns {
         let content_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
         let (url, body) = (self.url.clone(), form.into());
-        let mut outgoing = Outgoing { method: Method::POST, url, headers, body, replay: Replay::Never };
-        let identity = self.signer.credentials().await?.into();
-        let since_1970 = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).unwrap_or(0));
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.config.region)
-            .name("sns")
-            .time(UNIX_EPOCH + since_1970)
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| not_sent(error.into()))?
-            .into();
-        let headers = outgoing.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let request = SignableRequest::new("POST", outgoing.url.as_str(), headers, SignableBody::Bytes(&outgoing.body));
-        let signed = request.and_then(|request| sign(request, &params)).map_err(|error| not_sent(error.into()))?;
-        let (instructions, _) = signed.into_parts();
-        for (name, value) in instructions.headers() {
-            let name = HeaderName::try_from(name).map_err(|error| not_sent(error.into()))?;
-            outgoing.headers.insert(name, HeaderValue::try_from(value).map_err(|error| not_sent(error.into()))?);
-        }
-        Ok(outgoing)
+        let request = Outgoing { method: Method::POST, url, headers, body, replay: Replay::Never };
+        self.signer.sign(request, "sns", &self.config.region, self.clock.now()).await
     }
-}
-
-/// Nothing has left.
-fn not_sent(cause: Cause) -> ProviderError {
-    ProviderError::Unreachable(cause)
 }
 
 #[async_trait]
@@ -183,7 +114,7 @@ fn element(answer: &Incoming, name: &str) -> Option<String> {
 
 /// What SNS's errors mean to us.
 fn refusal(answer: &Incoming) -> Option<ProviderError> {
-    let usual = failure(answer)?;
+    let usual = answer.failure_of_effect()?;
     let code = element(answer, "Code");
     Some(match code.as_deref() {
         Some("Throttled" | "Throttling" | "ThrottlingException") => {

@@ -27,7 +27,7 @@ use sha2::Sha256;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Transport, failure};
+use super::Transport;
 use crate::config::SolapiConfig;
 use crate::events::{Reason, SOLAPI_ID_FIELD};
 use crate::text::{Form, Text};
@@ -176,7 +176,7 @@ fn receipt(accepted: Accepted) -> Result<Receipt, ProviderError> {
 
 /// What Solapi's errors mean to us.
 fn refusal(answer: &Incoming) -> Option<ProviderError> {
-    let usual = failure(answer)?;
+    let usual = answer.failure_of_effect()?;
     let code = serde_json::from_slice::<Problem>(&answer.body).ok().map(|problem| problem.error_code);
     Some(match code.as_deref() {
         // Of the account, the signature or our clock, and not of this text: another provider may take it.

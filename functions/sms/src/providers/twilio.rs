@@ -23,7 +23,7 @@ use ieum::webhook::{LiveSecrets, TextKey};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
-use super::{Transport, failure};
+use super::Transport;
 use crate::config::{TwilioConfig, TwilioSender};
 use crate::events::{Reason, twilio_reason};
 use crate::text::Text;
@@ -133,7 +133,7 @@ impl Transport for Twilio {
 
 /// What Twilio's errors (<https://www.twilio.com/docs/api/errors>) mean to us.
 fn refusal(answer: &Incoming) -> Option<ProviderError> {
-    let usual = failure(answer)?;
+    let usual = answer.failure_of_effect()?;
     let code = serde_json::from_slice::<Problem>(&answer.body).ok().map(|problem| problem.code);
     Some(match code {
         Some(20_429) => ProviderError::Throttled { retry_after: answer.retry_after() },

@@ -2,8 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ieum::api::HttpEvent;
@@ -14,8 +12,10 @@ use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::{Item, MemoryStore};
 use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
-use ieum::testing::{ManualClock, sha256_hex};
+use ieum::testing::ManualClock;
+use ieum::testing::door::{self, Response};
 use ieum_sandbox::Sandbox;
+use ieum_sandbox::providers::{nice, nts};
 use serde_json::{Value, json};
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
@@ -52,34 +52,6 @@ pub struct Door {
     dispatch: Dispatch,
 }
 
-/// A response, read.
-pub struct Response {
-    /// The status.
-    pub status: u16,
-    /// The body as JSON.
-    pub body: Value,
-    /// The body as text.
-    pub text: String,
-    headers: BTreeMap<String, String>,
-}
-
-impl Response {
-    /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    /// The code of an error.
-    pub fn code(&self) -> &str {
-        self.body["error"]["code"].as_str().unwrap_or("no error")
-    }
-
-    /// The details of an error.
-    pub fn details(&self) -> Vec<Value> {
-        self.body["error"]["details"].as_array().cloned().unwrap_or_default()
-    }
-}
-
 impl Door {
     /// With the usual settings.
     pub async fn open() -> Self {
@@ -89,33 +61,34 @@ impl Door {
     /// With other settings.
     pub async fn with(settings: Settings) -> Self {
         let sandbox = Sandbox::start().await.expect("a free port");
-        let secrets = SecretFiles::write();
+        let secrets = secrets();
+        let secret = |name: &str| format!("{secrets}@{name}");
         let mocked = settings.providers == "mock";
-        let (nice, nts) = (sandbox.base_url("nice"), sandbox.base_url("nts"));
+        let (nice_url, nts_url) = (sandbox.base_url("nice"), sandbox.base_url("nts"));
         let env = Env::from([
             ("STAGE", "local"),
-            ("IEUM_SECRET", secrets.ieum.as_str()),
+            ("IEUM_SECRET", secret("ieum").as_str()),
             ("VERIFY_PROVIDERS", settings.providers),
             ("VERIFY_STATUS_PROVIDERS", if mocked { "mock" } else { "nts" }),
             ("VERIFY_REPRESENTATIVE_PROVIDERS", if mocked { "mock" } else { "nts,nice" }),
             ("VERIFY_BACKOFF_BASE_MS", "1"),
             ("VERIFY_TIMEOUT_MS", "3000"),
-            ("NICE_BASE_URL", nice.as_str()),
-            ("NICE_SECRET", secrets.nice.as_str()),
-            ("NICE_COMPANY_PATH", ieum_sandbox::providers::nice::COMPANY_PATH),
+            ("NICE_BASE_URL", nice_url.as_str()),
+            ("NICE_SECRET", secret("nice").as_str()),
+            ("NICE_COMPANY_PATH", nice::COMPANY_PATH),
             ("NICE_SEARCH_LIST", "cmpList"),
             ("NICE_SUCCESS_CODES", "0000"),
             ("NICE_NOT_FOUND_CODES", "E404"),
             ("NICE_RATE_PER_PERIOD", settings.rate.0),
             ("NICE_RATE_BURST", settings.rate.1),
             ("NICE_RATE_MAX_WAIT_MS", settings.rate.2),
-            ("NTS_BASE_URL", nts.as_str()),
-            ("NTS_SECRET", secrets.nts.as_str()),
+            ("NTS_BASE_URL", nts_url.as_str()),
+            ("NTS_SECRET", secret("nts").as_str()),
             ("NTS_RATE_BURST", "1000"),
             ("MOCK_LATENCY_MS", settings.mock.0),
             ("MOCK_FAILURE_RATE", settings.mock.1),
         ]);
-        let config = Config::from_env(&env).expect("a valid configuration");
+        let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let marks: &[_] = if config.mocked() { &[("mock", "on".to_owned())] } else { &[] };
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
@@ -152,8 +125,7 @@ impl Door {
     async fn serve(&self, event: Value) -> Response {
         let event: HttpEvent = serde_json::from_value(event).expect("an event of API Gateway");
         let response = self.handler.serve(event, 0).with_subscriber(self.dispatch.clone()).await;
-        let body = serde_json::from_str(&response.body).expect("every body is JSON");
-        Response { status: response.status_code, body, text: response.body, headers: response.headers }
+        Response::read(&serde_json::to_value(response).expect("JSON"))
     }
 
     /// Data calls that reached a provider.
@@ -181,20 +153,7 @@ impl Door {
 
 /// `events/verify-{name}.json`.
 pub fn event(name: &str) -> Value {
-    let path = events().join(format!("verify-{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("JSON")
-}
-
-/// The names of this function's events.
-pub fn event_names() -> Vec<String> {
-    let entries = std::fs::read_dir(events()).expect("the folder of events");
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_prefix("verify-")?.strip_suffix(".json")?.to_owned())).collect()
-}
-
-fn events() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events")
+    door::event("verify", name)
 }
 
 /// A valid business number, a different one for each `index`.
@@ -219,39 +178,15 @@ pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     futures_util::future::join_all(futures).await
 }
 
-/// Secrets in files, as a local run has them.
-struct SecretFiles {
-    ieum: String,
-    nice: String,
-    nts: String,
-}
-
-impl SecretFiles {
-    /// The same content every time, so tests that run at once do not disturb each other.
-    fn write() -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let put = |name: &str, value: Value| {
-            let (path, draft) = (folder.join(name), folder.join(format!("{name}.{}", fastrand::u64(..))));
-            std::fs::write(&draft, value.to_string()).expect("a writable target folder");
-            std::fs::rename(&draft, &path).expect("a writable target folder");
-            format!("file:{}", path.display())
-        };
-        let key = |id: &str, key: &str, scopes: &[&str], not_after: &str| json!({"id": id, "label": id, "scopes": scopes, "not_after": not_after, "sha256": sha256_hex(key)});
-        let keys = [
-            key("portal", "portal-key", &["verify:read", "verify:write"], "2099-01-01T00:00:00Z"),
-            key("reader", "reader-key", &["verify:read"], "2099-01-01T00:00:00Z"),
-            key("former", "expired-key", &["verify:read"], "2026-11-21T03:50:00Z"),
-        ];
-        Self {
-            ieum: put(
-                "ieum.json",
-                json!({"api_keys": keys, "jwt_issuers": [], "cache_key": "MDEyMzQ1Njc4OWFiY2RlZg=="}),
-            ),
-            nice: put(
-                "nice.json",
-                json!({"app_key": ieum_sandbox::providers::nice::APP_KEY, "app_secret": ieum_sandbox::providers::nice::APP_SECRET}),
-            ),
-            nts: put("nts.json", json!({"service_key": ieum_sandbox::providers::nts::SERVICE_KEY})),
-        }
-    }
+/// The secrets that the sandbox knows, in a file.
+fn secrets() -> String {
+    let mut former = door::api_key("former", "expired-key", &["verify:read"]);
+    former["not_after"] = json!("2026-11-21T03:50:00Z");
+    let portal = door::api_key("portal", "portal-key", &["verify:read", "verify:write"]);
+    let secrets = json!({
+        "ieum": door::ieum_secret(&[portal, door::api_key("reader", "reader-key", &["verify:read"]), former]),
+        "nice": {"app_key": nice::APP_KEY, "app_secret": nice::APP_SECRET},
+        "nts": {"service_key": nts::SERVICE_KEY},
+    });
+    door::secret_file(env!("CARGO_TARGET_TMPDIR"), &secrets)
 }

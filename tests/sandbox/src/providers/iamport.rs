@@ -130,7 +130,7 @@ impl Iamport {
         let (page, limit) = (number("page", 1).max(1), number("limit", 20));
         let skipped = usize::try_from((page - 1) * limit).unwrap_or(usize::MAX);
         let list: Vec<_> = all.iter().skip(skipped).take(usize::try_from(limit).unwrap_or(20)).collect();
-        let next = if skipped + list.len() < all.len() { page + 1 } else { 0 };
+        let next = if skipped + list.len() < all.len() { json!(page + 1) } else { json!(false) };
         envelope(StatusCode::OK, 0, json!({"total": all.len(), "previous": page - 1, "next": next, "list": list}))
     }
 }

@@ -1,0 +1,98 @@
+//! Requests to AWS that are signed without an SDK client.
+//!
+//! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>. An SDK client is a hundred operations
+//! of which a sender needs one, and it repeats unseen. Our own HTTP client does not, and can tell a connection that never
+//! came about from one that broke after the request had left: for what must not happen twice, that is the difference
+//! between sending again and asking a person. Here is the signature and nothing else; `aws-sigv4`, which is below every
+//! AWS client already, computes it.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use ::http::{HeaderName, HeaderValue};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use serde::Deserialize;
+
+use crate::clock::Timestamp;
+use crate::http::Outgoing;
+use crate::provider::{Cause, ProviderError};
+use crate::secrets::{ExposeSecret, Secret, SecretShape, SecretString};
+
+/// Keys of a user, for local runs only: a deployed function has a role.
+#[derive(Debug, Deserialize)]
+pub struct AwsKeys {
+    access_key_id: SecretString,
+    secret_access_key: SecretString,
+}
+
+impl SecretShape for AwsKeys {
+    const MEMBERS: &'static [&'static str] = &["access_key_id", "secret_access_key"];
+}
+
+/// Who signs.
+#[derive(Clone, Debug)]
+pub enum Signer {
+    /// The function's role.
+    Role(SharedCredentialsProvider),
+    /// Keys from a secret.
+    Keys(Arc<Secret<AwsKeys>>),
+}
+
+impl Signer {
+    /// The request with its signature, for `service` in `region`. No header that it covers may be changed afterwards.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`], as nothing has left: the role has no credentials now, or the request cannot be signed.
+    pub async fn sign(
+        &self,
+        mut request: Outgoing,
+        service: &str,
+        region: &str,
+        now: Timestamp,
+    ) -> Result<Outgoing, ProviderError> {
+        let credentials = self.credentials().await.map_err(ProviderError::Unreachable)?;
+        add_signature(&mut request, credentials, service, region, now).map_err(ProviderError::Unreachable)?;
+        Ok(request)
+    }
+
+    async fn credentials(&self) -> Result<Credentials, Cause> {
+        match self {
+            Self::Role(role) => Ok(role.provide_credentials().await?),
+            Self::Keys(secret) => {
+                let keys = secret.current().await;
+                let (id, key) = (keys.access_key_id.expose_secret(), keys.secret_access_key.expose_secret());
+                Ok(Credentials::new(id, key, None, None, "secret"))
+            }
+        }
+    }
+}
+
+fn add_signature(
+    request: &mut Outgoing,
+    credentials: Credentials,
+    service: &str,
+    region: &str,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let identity = credentials.into();
+    let since_1970 = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(0));
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(service)
+        .time(UNIX_EPOCH + since_1970)
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let headers = request.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let body = SignableBody::Bytes(&request.body);
+    let signable = SignableRequest::new(request.method.as_str(), request.url.as_str(), headers, body)?;
+    let (instructions, _) = sign(signable, &params)?.into_parts();
+    for (name, value) in instructions.headers() {
+        request.headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    Ok(())
+}
