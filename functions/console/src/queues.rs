@@ -66,6 +66,6 @@ impl Queues {
         let entry = audit::Entry { who, what: "queue.redrive", target: name, before: &before, after: &after, at };
         audit::record(store, entry).await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
         let redriven = letters.redrive(REDRIVEN).await.map_err(|error| ApiError::new(INTERNAL).because(error))?;
-        Reply::json(200, &json!({"queue": name, "redriven": redriven}))
+        Reply::json(200, &json!({"redriven": redriven}))
     }
 }
