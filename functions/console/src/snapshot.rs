@@ -27,7 +27,7 @@ use crate::queues::{Depth, Queues};
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Items that are counted on a list: more are told as "so many or more".
-pub(crate) const MOST_COUNTED: u32 = 1_000;
+pub const MOST_COUNTED: u32 = 1_000;
 
 /// How everything is.
 #[derive(Debug)]
