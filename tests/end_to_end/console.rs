@@ -45,7 +45,7 @@ const STRUCTURE: &str = r#"(() => {
   const levels = [...document.querySelectorAll("h1, h2, h3")].filter((one) => one.checkVisibility()).map((one) => Number(one.tagName[1]));
   levels.forEach((level, place) => { if (place && level > levels[place - 1] + 1) faults.push("a heading skips a level"); });
   document.querySelectorAll("th:not([scope])").forEach((one) => faults.push(`th ${one.textContent}`));
-  if (document.documentElement.scrollWidth > innerWidth) faults.push("it is wider than the screen");
+  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) faults.push("it is wider than the screen");
   for (const one of document.querySelectorAll("button, input:not([type=hidden], [type=checkbox]), select"))
     if (one.checkVisibility() && one.getBoundingClientRect().height < 24) faults.push(`too small: ${one.id}`);
   return faults;
