@@ -76,6 +76,13 @@ struct HttpContext {
     source_ip: Option<String>,
 }
 
+impl HttpEvent {
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.request_context.http.method
+    }
+}
+
 /// The response in API Gateway's form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -241,6 +248,21 @@ impl Reply {
         Ok(Self { status: 200, headers, body: body.into() })
     }
 
+    /// A body of text that is not JSON. Its content type names the charset.
+    pub fn text(status: u16, content_type: &'static str, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))],
+            body: body.into(),
+        }
+    }
+
+    /// Sets a header, in place of the one every answer has under that name.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     /// Adds where the body comes from, as the headers `x-ieum-source` and `age`.
     pub fn provenance<T>(mut self, answer: &Answer<T>) -> Self {
         self.headers.push((SOURCE, HeaderValue::from_static(answer.source.label())));
@@ -384,7 +406,9 @@ impl Edge {
                 let mut headers = HeaderMap::new();
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                headers.extend(reply.headers.clone());
+                for (name, value) in &reply.headers {
+                    headers.insert(name, value.clone());
+                }
                 (reply.status, headers, reply.body.clone())
             }
             Err(error) => {

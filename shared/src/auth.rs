@@ -116,7 +116,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn may(&self, scope: &str) -> bool {
+    /// Whether it has been given `scope`.
+    pub fn may(&self, scope: &str) -> bool {
         self.scopes.iter().any(|owned| owned == scope || owned == "*")
     }
 }

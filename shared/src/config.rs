@@ -20,6 +20,7 @@ use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
 use crate::secrets::SecretName;
+use crate::settings::{Texts, is_adjustable};
 use crate::telemetry::LogLevel;
 
 /// What the numbers of an integration may be: at start, and when they are changed while it runs.
@@ -57,6 +58,12 @@ impl Env {
     /// The variable `name`, unless absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The variables that are settings of some integration.
+    fn adjustable(&self) -> Texts {
+        let names = self.0.keys().filter(|name| is_adjustable(name));
+        names.filter_map(|name| Some((name.clone(), self.get(name)?.to_owned()))).collect()
     }
 
     /// The same environment with `name` set to `value`.
@@ -406,6 +413,7 @@ impl<'e> Reader<'e> {
             mock,
             caller_rate,
             ca_file,
+            adjustable: self.env.adjustable(),
         })
     }
 
@@ -513,6 +521,8 @@ pub struct Common {
     pub caller_rate: Option<RatePolicy>,
     /// Roots to trust instead of Mozilla's.
     pub ca_file: Option<String>,
+    /// The variables that are settings of some integration, as they are.
+    pub adjustable: Texts,
 }
 
 /// How mock providers behave.

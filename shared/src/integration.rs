@@ -671,6 +671,9 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             Ok(_) => ("ok", None),
             Err(error) => (error.label(), Some(chain(error))),
         };
+        if let (Some(rollups), Err(error)) = (&self.rollups, outcome) {
+            rollups.note_setback(error.label());
+        }
         tracing::info!(
             target: crate::telemetry::METRIC,
             integration = self.name,
@@ -690,6 +693,9 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
     fn report_refusal(&self, provider: &str, setback: &Setback) {
         let Setback::Refused(refusal) = setback else { return };
         let limited = matches!(refusal, Refusal::Limited(_));
+        if let Some(rollups) = &self.rollups {
+            rollups.note_setback(if limited { "limited" } else { "circuit_open" });
+        }
         tracing::info!(
             target: crate::telemetry::METRIC,
             integration = self.name,

@@ -10,7 +10,7 @@
 
 pub mod answers;
 pub mod api;
-mod audit;
+pub mod audit;
 pub mod auth;
 pub mod aws;
 pub mod backup;

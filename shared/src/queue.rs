@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -195,6 +195,18 @@ impl DeadLetters {
     /// The dead letters at `url`, of `queue`.
     pub fn new(url: impl Into<String>, queue: SqsQueue) -> Self {
         Self { client: queue.client.clone(), url: url.into(), queue }
+    }
+
+    /// About how many there are: SQS counts a moment late.
+    ///
+    /// # Errors
+    /// When the queue could not be asked.
+    pub async fn depth(&self) -> Result<u32, Cause> {
+        let count = QueueAttributeName::ApproximateNumberOfMessages;
+        let told =
+            self.client.get_queue_attributes().queue_url(&self.url).attribute_names(count.clone()).send().await?;
+        let count = told.attributes().and_then(|attributes| attributes.get(&count));
+        Ok(count.ok_or("the queue does not say how many messages it has")?.parse()?)
     }
 
     /// Puts up to `limit` of them back into their queue, and says how many those were. Each is sent before it is deleted, so

@@ -2,24 +2,29 @@
 //!
 //! A function begins with what was deployed. [`Settings`] reads the item now and then, together with another trip to the
 //! store, so that every environment that answers calls goes by it within a minute; it keeps what it read last when the
-//! store is gone, and a value that it cannot read changes nothing. [`Live`] hands the numbers to the parts that act on
+//! store is gone, and a value that it cannot read changes nothing. It also puts there what was deployed, where that is not
+//! what stands there, so that an operator sees it. [`Live`] hands the numbers to the parts that act on
 //! them. [`Editor`] is the other end: it refuses what is not sound, puts on record who asked, and then writes.
 //!
 //! This file refuses to change what is not a number, an order or a level: addresses and secrets are deployed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::audit;
 use crate::clock::{Moment, SharedClock, Timestamp};
 use crate::error::{ApiError, BAD_FORMAT, CONFLICT, Detail, INVALID_REQUEST, STORE_UNAVAILABLE, UNKNOWN_FIELD, chain};
 use crate::resilience::invalidation::{Rule, Rules, Target};
-use crate::store::{Action, Item, Outcome, Read, Store, StoreError, Test, Update};
+use crate::store::{Action, Item, Outcome, Read, Store, StoreError, Test, Update, Value};
 use crate::telemetry::LevelSwitch;
 
 mod overrides;
 
+pub(crate) use overrides::is_adjustable;
 pub use overrides::{Adjustable, LOG_LEVEL, Mistake, Order, Overrides, Schema, Texts};
 
 /// How long a reading is acted on, at the longest; drawn anew down to two thirds of it. The rest of the minute in which
@@ -43,9 +48,32 @@ fn key(integration: &str) -> String {
     format!("config#{integration}")
 }
 
+/// What a setting is unless it is overridden, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// The value, in the form of an override.
+    pub value: String,
+    /// Who says so.
+    pub source: Origin,
+}
+
+/// Where a deployed value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The code.
+    Default,
+    /// A variable of the function.
+    Environment,
+}
+
 /// The settings of one integration, as this environment knows them.
 pub struct Settings {
     schema: Schema,
+    /// The variables of this deployment that are settings; absent where nobody is told.
+    environment: Option<Texts>,
+    /// What was deployed, as far as parts have been made.
+    deployed: Mutex<BTreeMap<String, Deployed>>,
     store: Arc<dyn Store>,
     clock: SharedClock,
     levels: LevelSwitch,
@@ -71,15 +99,39 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// The settings in `schema`, as deployed until something else is read. Log levels go to `levels`.
-    pub fn new(schema: Schema, store: Arc<dyn Store>, clock: SharedClock, levels: LevelSwitch) -> Arc<Self> {
+    /// The settings in `schema`, as deployed until something else is read. Log levels go to `levels`. Where `environment` is
+    /// given, the variables of this deployment, operators are told what was deployed.
+    pub fn new(
+        schema: Schema,
+        environment: Option<Texts>,
+        store: Arc<dyn Store>,
+        clock: SharedClock,
+        levels: LevelSwitch,
+    ) -> Arc<Self> {
         let (known, read, turn) = (RwLock::default(), Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { schema, store, clock, levels, known, read, turn })
+        let general = Texts::from([(LOG_LEVEL.to_owned(), levels.level_of(None).name().to_owned())]);
+        let settings =
+            Self { schema, environment, deployed: Mutex::default(), store, clock, levels, known, read, turn };
+        settings.note(general);
+        Arc::new(settings)
     }
 
     /// `deployed`, or what becomes of it by the overrides of the variables of `owner`.
     pub fn live<T: Adjustable>(self: &Arc<Self>, owner: &'static str, deployed: T) -> Live<T> {
+        self.note(deployed.texts(owner));
         Live { deployed, follows: Some((Arc::clone(self), owner)) }
+    }
+
+    /// Notes what some part was made with: a variable says so, or else the code.
+    fn note(&self, texts: Texts) {
+        let Some(environment) = &self.environment else { return };
+        let known = self.schema.settings().map(|(name, _)| name);
+        let stated = known.filter_map(|name| {
+            let of = |value: &String, source| (name.to_owned(), Deployed { value: value.clone(), source });
+            let stated = environment.get(name).map(|value| of(value, Origin::Environment));
+            stated.or_else(|| texts.get(name).map(|value| of(value, Origin::Default)))
+        });
+        self.deployed.lock().unwrap_or_else(PoisonError::into_inner).extend(stated);
     }
 
     /// Whether the last reading has had its time.
@@ -100,7 +152,10 @@ impl Settings {
         let asked = self.clock.moment();
         let limit = match self.store.get(&key(self.schema.integration()), Read::Consistent).await {
             Ok(item) => {
-                self.learn(&item.unwrap_or_default());
+                let mut item = item.unwrap_or_default();
+                let told = item.0.remove("deployed");
+                self.learn(&item);
+                self.tell(told).await;
                 LONGEST_READING.mul_f64((2.0 + fastrand::f64()) / 3.0)
             }
             Err(error) => {
@@ -115,6 +170,24 @@ impl Settings {
     /// Until when answers to this request are void: what began to be fetched then, or before, may not be served.
     pub fn void_until(&self, key: &str, request: &str) -> Option<Timestamp> {
         self.known().rules.void_until(key, request)
+    }
+
+    /// Tells operators what was deployed, unless they were told. While two versions run side by side, each says it of
+    /// itself now and then.
+    async fn tell(&self, told: Option<Value>) {
+        if self.environment.is_none() {
+            return;
+        }
+        let deployed = self.deployed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let deployed = match json(&deployed) {
+            Ok(deployed) if told != Some(Value::Text(deployed.clone())) => deployed,
+            Ok(_) | Err(_) => return,
+        };
+        let update = Update::of(key(self.schema.integration())).then([Action::Set("deployed", deployed.into())]);
+        if let Err(error) = self.store.update(&update).await {
+            let integration = self.schema.integration();
+            tracing::warn!(target: "ieum::settings", integration, error = chain(&error), "settings.untold");
+        }
     }
 
     fn learn(&self, item: &Item) {
@@ -207,6 +280,10 @@ pub struct Stored {
     pub overrides: Texts,
     /// Which remembered answers are void.
     pub rules: Rules,
+    /// What differed before the last change; absent when there was none.
+    pub previous: Option<Texts>,
+    /// What was deployed, as the functions that run say.
+    pub deployed: BTreeMap<String, Deployed>,
 }
 
 /// Why nothing was changed.
@@ -295,11 +372,29 @@ impl Editor {
                 None => drop(after.remove(&name)),
             }
         }
+        self.put(who, "settings.change", before, after).await
+    }
+
+    /// On behalf of `who`, who has seen `version`: takes the last change back. Taking that back makes the change again.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: nothing was changed. After `Store` it may have been.
+    pub async fn undo(&self, who: &str, version: i64) -> Result<Stored, ChangeError> {
+        let (before, _) = self.item().await?;
+        match before.previous.clone() {
+            Some(previous) if before.version == version => self.put(who, "settings.undo", before, previous).await,
+            Some(_) | None => Err(ChangeError::Conflict),
+        }
+    }
+
+    /// Puts `after` in the place of what `before` has.
+    async fn put(&self, who: &str, what: &str, before: Stored, after: Texts) -> Result<Stored, ChangeError> {
         Overrides::parse(&self.schema, &after).map_err(ChangeError::Invalid)?;
-        let (before, after) = (json(&before.overrides)?, json(&after)?);
-        self.record(who, "settings.change", self.schema.integration(), &before, &after).await?;
+        let (version, before, after) = (before.version, json(&before.overrides)?, json(&after)?);
+        self.record(who, what, self.schema.integration(), &before, &after).await?;
         let update = Update::of(key(self.schema.integration())).when(number_is("version", version)).then([
             Action::Set("overrides", after.into()),
+            Action::Set("previous", before.into()),
             Action::Add("version", 1),
             Action::Add("v", 1),
         ]);
@@ -354,7 +449,8 @@ impl Editor {
 
 fn stored(item: &Item) -> Result<Stored, StoreError> {
     let version = item.number("version").unwrap_or(0);
-    Ok(Stored { version, overrides: stored_overrides(item)?, rules: stored_rules(item)? })
+    let (overrides, rules) = (stored_overrides(item)?, stored_rules(item)?);
+    Ok(Stored { version, overrides, rules, previous: member(item, "previous")?, deployed: member(item, "deployed")? })
 }
 
 fn stored_overrides(item: &Item) -> Result<Texts, StoreError> {

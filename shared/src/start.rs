@@ -28,7 +28,7 @@ use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
 use crate::rollups::Rollups;
 use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
-use crate::settings::{Live, Schema, Settings};
+use crate::settings::{Live, Schema, Settings, Texts};
 use crate::sigv4::Signer;
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
@@ -73,6 +73,8 @@ pub struct Kernel {
     pub levels: LevelSwitch,
     bucket: Option<String>,
     memory_blobs: Arc<MemoryBlobs>,
+    /// The variables of this deployment that can be changed while it runs.
+    adjustable: Texts,
 }
 
 impl Kernel {
@@ -126,9 +128,22 @@ impl Kernel {
         let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
         let keys = RequestKeys::new(SecretSlice::from(cache_key));
-        let levels = LevelSwitch::new(common.log_level);
+        let (levels, adjustable) = (LevelSwitch::new(common.log_level), common.adjustable.clone());
         let (bucket, memory_blobs) = (common.bucket.clone(), Arc::default());
-        Ok(Self { clock, http, quick, durable, secrets, ieum, keys, aws: None, levels, bucket, memory_blobs })
+        Ok(Self {
+            clock,
+            http,
+            quick,
+            durable,
+            secrets,
+            ieum,
+            keys,
+            aws: None,
+            levels,
+            bucket,
+            memory_blobs,
+            adjustable,
+        })
     }
 
     /// The secret of a provider family.
@@ -160,7 +175,8 @@ impl Kernel {
 
     /// What can be changed of the integration of this function while it runs.
     pub fn settings(&self, schema: Schema) -> Arc<Settings> {
-        Settings::new(schema, Arc::clone(&self.quick), Arc::clone(&self.clock), self.levels.clone())
+        let (environment, levels) = (Some(self.adjustable.clone()), self.levels.clone());
+        Settings::new(schema, environment, Arc::clone(&self.quick), Arc::clone(&self.clock), levels)
     }
 
     /// The gate before a provider. One provider has one gate per process, whatever its operations.

@@ -75,6 +75,11 @@ impl LogLevel {
         }
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     fn admits(self, level: Level) -> bool {
         level
             <= match self {

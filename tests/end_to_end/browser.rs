@@ -170,6 +170,38 @@ impl Browser {
         self.call(Some(page), "Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await.unwrap();
     }
 
+    /// Has the page think that its reader likes this scheme, `dark` or `light`.
+    pub(crate) async fn prefer(&mut self, page: &Page, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.call(Some(page), "Emulation.setEmulatedMedia", features).await.unwrap();
+    }
+
+    /// What a screen reader meets and cannot call by a name, as the browser's own accessibility tree has it.
+    pub(crate) async fn nameless(&mut self, page: &Page) -> Vec<String> {
+        const NAMED: [&str; 13] = [
+            "button",
+            "link",
+            "textbox",
+            "combobox",
+            "checkbox",
+            "searchbox",
+            "image",
+            "img",
+            "heading",
+            "dialog",
+            "meter",
+            "region",
+            "navigation",
+        ];
+        let tree = self.call(Some(page), "Accessibility.getFullAXTree", json!({})).await.unwrap();
+        let nodes = tree["nodes"].as_array().unwrap().iter().filter(|node| node["ignored"] != true);
+        let nameless = nodes.filter(|node| {
+            let role = node["role"]["value"].as_str().unwrap_or_default();
+            NAMED.contains(&role) && node["name"]["value"].as_str().unwrap_or_default().trim().is_empty()
+        });
+        nameless.map(|node| format!("no name: {}", node["role"]["value"])).collect()
+    }
+
     /// Takes a picture, for people to look at: `target/tmp/{name}.png`.
     pub(crate) async fn picture(&mut self, page: &Page, name: &str) {
         let picture = self.call(Some(page), "Page.captureScreenshot", json!({"format": "png"})).await.unwrap();

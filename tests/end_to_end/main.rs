@@ -12,6 +12,7 @@ mod browser;
 mod client;
 mod clockwork;
 mod command;
+mod console;
 mod email;
 mod fleet;
 mod front_door;
@@ -130,6 +131,9 @@ const CHECKS: &[Check] = &checks![
     widget::a_stranger_gets_no_page_no_message_and_no_search,
     widget::results_fit_a_phone_and_a_desk_in_both_languages,
     widget::a_page_of_another_origin_calls_the_api_and_a_strangers_cannot,
+    console::the_page_can_be_used_without_sight_or_mouse_in_both_languages,
+    console::an_operator_follows_an_outage_from_the_click_to_the_recovery,
+    console::a_rate_changed_on_the_page_acts_within_a_minute_and_nonsense_is_refused_at_its_field,
     address::a_spent_quota_of_kakao_is_asked_once_and_not_again,
     clockwork::what_is_overdue_is_woken_through_the_queue_of_its_list,
     clockwork::the_schedule_sweeps_each_minute,

@@ -4,6 +4,17 @@ use ieum::config::{Common, ConfigError, Env, Reader};
 
 use crate::integrations::Integrations;
 
+/// A queue of wake-ups and where its dead letters are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueAddress {
+    /// What operators call it.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// That of its dead letters.
+    pub dead_letters: String,
+}
+
 /// Everything `console` is told from outside.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -11,6 +22,8 @@ pub struct Config {
     pub common: Common,
     /// The integrations to show, each with its providers.
     pub integrations: Integrations,
+    /// The queues whose dead letters are counted and put back.
+    pub queues: Vec<QueueAddress>,
 }
 
 impl Config {
@@ -26,7 +39,8 @@ impl Config {
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         let common = reader.common();
         let integrations = reader.words("CONSOLE_INTEGRATIONS", None).map(|pairs| integrations(reader, &pairs));
-        Some(Self { common: common?, integrations: integrations? })
+        let queues = reader.optional_text("CONSOLE_QUEUES").map(|text| queues(reader, &text)).unwrap_or_default();
+        Some(Self { common: common?, integrations: integrations?, queues })
     }
 }
 
@@ -44,6 +58,24 @@ fn integrations(reader: &Reader<'_>, pairs: &[String]) -> Integrations {
     integrations
 }
 
+/// `email=https://…>https://…`, separated by commas.
+fn queues(reader: &Reader<'_>, text: &str) -> Vec<QueueAddress> {
+    let one = |entry: &str| {
+        let (name, addresses) = entry.trim().split_once('=')?;
+        let (url, dead_letters) = addresses.split_once('>')?;
+        let whole = ![name, url, dead_letters].contains(&"");
+        whole.then(|| QueueAddress { name: name.into(), url: url.into(), dead_letters: dead_letters.into() })
+    };
+    let mut queues = Vec::new();
+    for entry in text.split(',') {
+        match one(entry) {
+            Some(queue) => queues.push(queue),
+            None => reader.mistake(format!("`CONSOLE_QUEUES` holds `{entry}`: expected `name=queue>dead letters`")),
+        }
+    }
+    queues
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +87,16 @@ mod tests {
         assert_eq!(config.integrations["verify"], ["nice", "nts"]);
         let env = env.with("CONSOLE_INTEGRATIONS", "verify,/nts,verify/nice");
         assert_eq!(Config::from_env(&env).expect_err("two bad pairs").0.len(), 2);
+    }
+
+    #[test]
+    fn a_queue_is_told_with_its_dead_letters_or_it_is_a_mistake() {
+        let env = Env::from([("STAGE", "local"), ("CONSOLE_INTEGRATIONS", "verify/nice")]);
+        assert_eq!(Config::from_env(&env).expect("no queues").queues, []);
+        let told = Config::from_env(&env.clone().with("CONSOLE_QUEUES", "email=http://q/1>http://q/2, sms=a>b"));
+        let [email, sms] = told.expect("two queues").queues.try_into().expect("two queues");
+        assert_eq!((email.url.as_str(), email.dead_letters.as_str()), ("http://q/1", "http://q/2"));
+        assert_eq!(sms.name, "sms");
+        assert_eq!(Config::from_env(&env.with("CONSOLE_QUEUES", "email=a,=a>b,sms=a>b")).expect_err("two").0.len(), 2);
     }
 }

@@ -10,17 +10,41 @@ use ieum::settings::Schema;
 /// Integrations by name, each with the providers that this deployment uses.
 pub type Integrations = BTreeMap<String, Vec<String>>;
 
-/// The parts of an integration that have a cache or an order of providers of their own.
+/// The kinds of messages, each the name of the list it is worked off from.
+pub const MESSAGES: [&str; 2] = ["email", "sms"];
+
+/// The list that webhooks are worked off from.
+pub const WEBHOOKS: &str = "payment-webhooks";
+
+/// What an integration has that not every one does.
 struct Parts {
     integration: &'static str,
+    /// Parts with a cache of their own.
     caches: &'static [&'static str],
+    /// Parts with an order of providers of their own.
     orders: &'static [&'static str],
+    /// Lists of what waits to be done.
+    lists: &'static [&'static str],
 }
 
-const PARTS: [Parts; 2] = [
-    Parts { integration: "sms", caches: &[], orders: &[] },
-    Parts { integration: "verify", caches: &["VERIFY_STATUS"], orders: &["VERIFY_STATUS", "VERIFY_REPRESENTATIVE"] },
+const NONE: Parts = Parts { integration: "", caches: &[], orders: &[], lists: &[] };
+
+const PARTS: [Parts; 4] = [
+    Parts { integration: "email", lists: &["email"], ..NONE },
+    Parts { integration: "payment", lists: &[WEBHOOKS, "payment-events"], ..NONE },
+    Parts { integration: "sms", lists: &["sms"], ..NONE },
+    Parts {
+        integration: "verify",
+        caches: &["VERIFY_STATUS"],
+        orders: &["VERIFY_STATUS", "VERIFY_REPRESENTATIVE"],
+        ..NONE
+    },
 ];
+
+/// The lists of what waits to be done for `integration`.
+pub fn lists(integration: &str) -> &'static [&'static str] {
+    PARTS.iter().find(|parts| parts.integration == integration).map_or(&[], |parts| parts.lists)
+}
 
 /// What can be changed of `integration` while it runs on `providers`.
 pub fn schema(integration: &str, providers: &[String]) -> Schema {

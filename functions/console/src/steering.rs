@@ -13,7 +13,7 @@ use ieum::gate;
 use ieum::resilience::health::State;
 use ieum::resilience::invalidation::{MAX_TARGET_BYTES, Rule, Target};
 use ieum::resilience::rate_limit::Bucket;
-use ieum::settings::{Editor, Stored};
+use ieum::settings::{Editor, Origin, Stored};
 use ieum::store::Store;
 use serde_json::{Value, json};
 
@@ -45,14 +45,14 @@ impl Steering {
 
     /// What can be changed of an integration, and what has been.
     pub(crate) async fn settings(&self, call: &Call) -> Result<Reply, ApiError> {
-        let editor = self.editor(call)?;
+        let editor = self.editor(call.param("integration"))?;
         let stored = editor.read().await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
         described(&editor, &stored)
     }
 
     /// Overrides settings, or gives them back to what was deployed. The caller says which version they have seen.
     pub(crate) async fn change_settings(&self, call: &Call) -> Result<Reply, ApiError> {
-        let editor = self.editor(call)?;
+        let editor = self.editor(call.param("integration"))?;
         let mut fields = call.body()?;
         let version = fields.whole("version", 0, i64::MAX);
         let changes = fields.settings("changes", MAX_CHANGES, MAX_SETTING);
@@ -61,9 +61,19 @@ impl Steering {
         described(&editor, &stored)
     }
 
+    /// Takes the last change of settings back. The caller says which version they have seen.
+    pub(crate) async fn undo(&self, call: &Call) -> Result<Reply, ApiError> {
+        let editor = self.editor(call.param("integration"))?;
+        let mut fields = call.body()?;
+        let version = fields.whole("version", 0, i64::MAX);
+        let version = fields.finish(version)?;
+        let stored = editor.undo(who(call), version).await?;
+        described(&editor, &stored)
+    }
+
     /// Declares remembered answers void: one by its key, or all whose request in words matches a pattern.
     pub(crate) async fn invalidate(&self, call: &Call) -> Result<Reply, ApiError> {
-        let editor = self.editor(call)?;
+        let editor = self.editor(call.param("integration"))?;
         let mut query = call.query()?;
         let key = query.optional_text("key", MAX_TARGET_BYTES);
         let pattern = query.optional_text("pattern", MAX_TARGET_BYTES);
@@ -92,31 +102,45 @@ impl Steering {
         Reply::json(200, &json!({"provider": provider, "circuit": "closed", "status": health.status}))
     }
 
-    fn editor(&self, call: &Call) -> Result<Editor, ApiError> {
-        let integration = call.param("integration");
+    /// The editor of the settings of `integration`.
+    pub(crate) fn editor(&self, integration: &str) -> Result<Editor, ApiError> {
         let providers = self.integrations.get(integration).ok_or_else(|| ApiError::new(NOT_FOUND))?;
         Ok(Editor::new(schema(integration, providers), Arc::clone(&self.store), Arc::clone(&self.clock)))
     }
 }
 
 /// Who is on record. Every route here asks for a scope, so there is a caller.
-fn who(call: &Call) -> &str {
+pub(crate) fn who(call: &Call) -> &str {
     call.caller.as_ref().map_or("", |caller| &caller.id)
 }
 
 fn described(editor: &Editor, stored: &Stored) -> Result<Reply, ApiError> {
+    Reply::json(200, &description(editor, stored))
+}
+
+/// What can be changed, what has been, and what is void.
+///
+/// `source` says who speaks: `runtime` (an operator), `environment` (a variable), `default` (the code), or `deployed` as
+/// long as no function has told what it was deployed with.
+pub(crate) fn description(editor: &Editor, stored: &Stored) -> Value {
     let settings = editor.schema().settings().map(|(name, form)| {
-        let value = stored.overrides.get(name);
-        let source = if value.is_some() { "runtime" } else { "deployed" };
-        json!({"name": name, "form": form, "source": source, "value": value})
+        let (value, deployed) = (stored.overrides.get(name), stored.deployed.get(name));
+        let source = match (value, deployed.map(|deployed| deployed.source)) {
+            (Some(_), _) => "runtime",
+            (None, Some(Origin::Environment)) => "environment",
+            (None, Some(Origin::Default)) => "default",
+            (None, None) => "deployed",
+        };
+        let deployed = deployed.map(|deployed| &deployed.value);
+        json!({"name": name, "form": form, "source": source, "value": value, "deployed": deployed})
     });
-    let body = json!({
+    json!({
         "integration": editor.schema().integration(),
         "version": stored.version,
         "settings": settings.collect::<Vec<_>>(),
+        "can_undo": stored.previous.is_some(),
         "void": stored.rules.as_slice().iter().map(of_rule).collect::<Vec<_>>(),
-    });
-    Reply::json(200, &body)
+    })
 }
 
 fn of_rule(rule: &Rule) -> Value {

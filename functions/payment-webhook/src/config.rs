@@ -72,8 +72,6 @@ pub struct Config {
     pub common: Common,
     /// Where wake-ups are sent; absent only in a local run without AWS.
     pub queue: Option<String>,
-    /// Where wake-ups end that failed too often.
-    pub dead_letters: Option<String>,
     /// Where events are published; absent only in a local run without AWS.
     pub bus: Option<String>,
     /// Whose payments are taken.
@@ -103,7 +101,6 @@ impl Config {
         let stage = common.as_ref().map_or(Stage::Production, |common| common.stage);
         let resource = |name| reader.resource(name, common.as_ref());
         let (queue, bus) = (resource("PAYMENT_QUEUE_URL"), resource("PAYMENT_EVENT_BUS"));
-        let dead_letters = resource("PAYMENT_DEAD_LETTER_QUEUE_URL");
         let providers =
             reader.list("PAYMENT_PROVIDERS", None, &ProviderName::ALL.map(|provider| (provider.as_str(), provider)));
         let uses = |name| providers.as_ref().is_some_and(|providers| providers.contains(&name));
@@ -140,7 +137,6 @@ impl Config {
         Some(Self {
             common: common?,
             queue: queue?,
-            dead_letters: dead_letters?,
             bus: bus?,
             providers: providers?,
             policy: policy?,
@@ -195,8 +191,8 @@ mod tests {
     fn mock_needs_nothing_else_and_is_refused_in_production() {
         assert!(local("mock").read(Config::read).expect("local mock").mocked());
         let production = local("mock").with("STAGE", "production").with("TABLE_NAME", "t").with("IEUM_SECRET", "s");
-        let production = production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b");
-        let production = production.with("PAYMENT_DEAD_LETTER_QUEUE_URL", "d").with("BUCKET_NAME", "b");
+        let production =
+            production.with("PAYMENT_QUEUE_URL", "q").with("PAYMENT_EVENT_BUS", "b").with("BUCKET_NAME", "b");
         let mistakes = mistakes(&production);
         assert!(
             mistakes.len() == 1 && mistakes[0].contains("`PAYMENT_PROVIDERS` names `mock`: refused"),

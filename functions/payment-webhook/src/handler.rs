@@ -13,13 +13,12 @@ use ieum::delivery::inbox::{Status, Webhook};
 use ieum::delivery::outbox::Outbox;
 use ieum::delivery::webhooks::{Arrival, Receipt, Standing, Webhooks};
 use ieum::error::{
-    ApiError, BAD_FORMAT, CONFLICT, Code, Detail, FORBIDDEN, INTERNAL, Issue, MISSING, NOT_FOUND, STORE_UNAVAILABLE,
-    code, issue,
+    ApiError, BAD_FORMAT, CONFLICT, Code, Detail, FORBIDDEN, Issue, MISSING, NOT_FOUND, STORE_UNAVAILABLE, code, issue,
 };
 use ieum::events::{MemoryBus, Publisher};
 use ieum::limiter::{Limiter, Standing as LimitStanding};
 use ieum::provider::{Cause, Probe};
-use ieum::queue::{self, DeadLetters, Queue, sweep_here};
+use ieum::queue::{self, Queue, sweep_here};
 use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
@@ -54,9 +53,6 @@ const EXPECTED_FOR: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Webhooks in one answer, or replayed by one request.
 const MAX_LISTED: u32 = 1_000;
 
-/// Dead wake-ups that one request puts back.
-const REDRIVEN: usize = 100;
-
 /// No provider knows the payment.
 const PAYMENT_NOT_FOUND: Code =
     code("payment_not_found", 404, "해당 결제를 찾을 수 없습니다.", "There is no such payment.");
@@ -86,8 +82,6 @@ pub enum Action {
     Replay,
     /// Processes the webhooks of a span of time again.
     ReplayRange,
-    /// Puts dead wake-ups back into the queue.
-    Redrive,
 }
 
 const PUBLIC: Access = Access::Public;
@@ -96,7 +90,7 @@ const WRITE: Access = Access::Scope("payment:write");
 const OPERATE: Access = Access::Scope("ops:write");
 
 /// The routes of `payment-webhook`, as in `template.yaml`.
-pub const ROUTES: [Route<Action>; 12] = [
+pub const ROUTES: [Route<Action>; 11] = [
     Route { method: "POST", path: "/v1/webhooks/toss", access: PUBLIC, action: Action::Receive(ProviderName::Toss) },
     Route {
         method: "POST",
@@ -123,7 +117,6 @@ pub const ROUTES: [Route<Action>; 12] = [
     Route { method: "GET", path: "/v1/webhooks/events", access: Access::Scope("ops:read"), action: Action::Webhooks },
     Route { method: "POST", path: "/v1/webhooks/events/{id}/replay", access: OPERATE, action: Action::Replay },
     Route { method: "POST", path: "/v1/webhooks/events/replay", access: OPERATE, action: Action::ReplayRange },
-    Route { method: "POST", path: "/v1/queues/payment/redrive", access: OPERATE, action: Action::Redrive },
 ];
 
 /// What stands at a provider's door besides its signature.
@@ -144,7 +137,6 @@ pub struct Handler {
     store: Arc<dyn Store>,
     clock: SharedClock,
     bounds: Bounds,
-    dead_letters: Option<DeadLetters>,
 }
 
 impl Function for Handler {
@@ -175,10 +167,7 @@ impl Handler {
         let kernel = Kernel::start("payment-webhook", &config.common, config.mocked()).await?;
         match (&kernel.aws, &config.queue, &config.bus) {
             (Some(aws), Some(queue), Some(bus)) => {
-                let queue = aws.queue(queue);
-                let dead_letters = config.dead_letters.as_ref().map(|dead| DeadLetters::new(dead, queue.clone()));
-                let bus = Arc::new(aws.events(bus));
-                Ok(Self { dead_letters, ..Self::over(&kernel, config, Arc::new(queue), bus).await? })
+                Ok(Self::over(&kernel, config, Arc::new(aws.queue(queue)), Arc::new(aws.events(bus))).await?)
             }
             _ => {
                 let (queue, wake_ups) = queue::local();
@@ -244,7 +233,6 @@ impl Handler {
             store,
             clock,
             bounds: Bounds { at_once: config.at_once, limit: config.worker_limit },
-            dead_letters: None,
         })
     }
 
@@ -262,7 +250,6 @@ impl Handler {
             Action::Webhooks => self.webhooks(&call).await,
             Action::Replay => self.replay(&call).await,
             Action::ReplayRange => self.replay_range(&call).await,
-            Action::Redrive => self.redrive().await,
         };
         self.edge.serve(&ROUTES, event, deadline_ms, handle).await
     }
@@ -337,7 +324,7 @@ impl Handler {
                 Change::Set("amount", amount.into()),
                 Change::Set("currency", letters.into()),
                 Change::SetIfAbsent("put_at", now.as_millis().into()),
-                Change::SetIfAbsent("by", call.caller.as_ref().map_or("", |caller| &caller.id).into()),
+                Change::SetIfAbsent("by", who(call).into()),
                 Change::Set(EXPIRES_AT, now.after(EXPECTED_FOR).as_seconds().into()),
             ]);
         match self.store.update(&update).await.map_err(unavailable)? {
@@ -360,7 +347,7 @@ impl Handler {
     async fn replay(&self, call: &Call) -> Result<Reply, ApiError> {
         let id = call.param("id");
         let (provider, delivery) = id.split_once(':').ok_or_else(|| ApiError::invalid("id", BAD_FORMAT))?;
-        match self.desk.webhooks.replay(provider, delivery).await.map_err(unavailable)? {
+        match self.desk.webhooks.replay(who(call), provider, delivery).await.map_err(unavailable)? {
             true => Reply::json(202, &json!({"id": id})),
             false => Err(ApiError::new(NOT_FOUND)),
         }
@@ -371,18 +358,9 @@ impl Handler {
         if !status.is_ended() {
             return Err(ApiError::invalid("status", BAD_FORMAT));
         }
-        let replayed = self.desk.webhooks.replay_range(status, from, to, limit).await;
+        let replayed = self.desk.webhooks.replay_range(who(call), status, from, to, limit).await;
         let (replayed, next) = replayed.map_err(unavailable)?;
         Reply::json(202, &json!({"replayed": replayed, "next_from": next.map(Timestamp::rfc3339)}))
-    }
-
-    async fn redrive(&self) -> Result<Reply, ApiError> {
-        let Some(dead_letters) = &self.dead_letters else {
-            return Err(ApiError::new(NOT_FOUND).because("there is no queue of dead letters here"));
-        };
-        let redriven = dead_letters.redrive(REDRIVEN).await;
-        let redriven = redriven.map_err(|error| ApiError::new(INTERNAL).because(error))?;
-        Reply::json(200, &json!({"redriven": redriven}))
     }
 
     fn provider_in_path(&self, call: &Call) -> Result<ProviderName, ApiError> {
@@ -429,6 +407,11 @@ fn event_json(webhook: &Webhook) -> Value {
         "arrivals": webhook.arrivals,
         "attempts": webhook.attempts,
     })
+}
+
+/// Who is on record. Every route that needs it asks for a scope, so there is a caller.
+fn who(call: &Call) -> &str {
+    call.caller.as_ref().map_or("", |caller| &caller.id)
 }
 
 fn name_in_path<'c>(call: &'c Call, param: &'static str) -> Result<&'c str, ApiError> {

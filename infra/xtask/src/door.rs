@@ -4,7 +4,8 @@
 //! keeps the query string as sent, joins repeated headers), so requests go through the very routes that were deployed
 //! and verified. What it lacks is added here: the limits of size, headers and time, CORS as the template says, a trace
 //! id, and errors in the project's format where the local one shows raw text. Only requests that match a route are
-//! passed on, so the local AWS' own pages stay behind the door.
+//! passed on, so the local AWS' own pages stay behind the door. One thing is here that no account has: below `/_sandbox/`
+//! are the sandbox's switches, so that the operator page can show them.
 
 pub(crate) mod cors;
 mod errors;
@@ -42,6 +43,9 @@ const CONCURRENCY: usize = 32;
 /// How long a caller waits at most, once it is let in.
 const TIME_LIMIT: Duration = Duration::from_secs(29);
 
+/// What begins so goes to the sandbox: its switches, for the operator page. There is nothing of this in an account.
+const SWITCHES: &str = "/_sandbox/";
+
 /// Headers that concern one connection and end at the door.
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
@@ -61,6 +65,8 @@ struct Door {
     http: Http,
     /// The address of the local AWS.
     aws: String,
+    /// The address of the sandbox, whose switches are on the operator page.
+    sandbox: String,
     /// The name under which the local AWS serves this API.
     host: HeaderValue,
     port: HeaderValue,
@@ -74,7 +80,7 @@ struct Door {
 pub(crate) fn open(
     listener: TcpListener,
     http: Http,
-    aws: &str,
+    [aws, sandbox]: [&str; 2],
     api: Option<&Api>,
     report: Report,
 ) -> std::io::Result<tokio::task::JoinHandle<()>> {
@@ -83,6 +89,7 @@ pub(crate) fn open(
     let door = Door {
         http,
         aws: aws.to_owned(),
+        sandbox: sandbox.to_owned(),
         host: text(host)?,
         port: text(listener.local_addr()?.port().to_string())?,
         cors: api.and_then(|api| api.cors.clone()),
@@ -114,6 +121,9 @@ async fn enter(
     let outcome = async {
         if size_of(&parts) > HEADERS_LIMIT {
             return Err(Problem::HeadersTooLarge);
+        }
+        if parts.uri.path().starts_with(SWITCHES) {
+            return door.switch(parts, read(body).await?).await;
         }
         let route = door.routes.find(&parts.method, parts.uri.path()).ok_or(Problem::NotFound)?;
         let body = read(body).await?;
@@ -152,6 +162,21 @@ impl Door {
             let (time, rest) = trace.split_at(8);
             parts.headers.insert("x-amzn-trace-id", named(format!("Root=1-{time}-{rest}")));
         }
+    }
+
+    /// Hands a request on to the sandbox.
+    async fn switch(&self, parts: http::request::Parts, body: Bytes) -> Result<Response, Problem> {
+        let uri = format!("{}{}", self.sandbox, parts.uri.path()).parse().map_err(|_| Problem::NotFound)?;
+        let mut request = http::Request::new(Full::new(body));
+        (*request.method_mut(), *request.uri_mut()) = (parts.method, uri);
+        for name in [header::CONTENT_TYPE, header::ACCEPT_LANGUAGE] {
+            request.headers_mut().extend(parts.headers.get(&name).map(|value| (name, value.clone())));
+        }
+        let answered = fetch(&self.http, request).await;
+        let (parts, body) =
+            answered.map_err(|cause| self.failed("sandbox", &format!("it does not answer: {cause}")))?.into_parts();
+        let kind = parts.headers.get(header::CONTENT_TYPE).cloned();
+        Ok(answer(parts.status, kind.map(|kind| (header::CONTENT_TYPE, kind)).into_iter().collect(), body))
     }
 
     async fn pass_on(&self, route: &str, parts: http::request::Parts, body: Bytes) -> Result<Response, Problem> {

@@ -74,7 +74,7 @@ async fn bring_up(options: &Options, children: &Children) -> Result<System, UpEr
     }
 
     let report: door::Report = Arc::new(move |sentence: &str| show.line(sentence));
-    let door = door::open(listener, http, &addresses.aws, deployed.api.as_ref(), report)
+    let door = door::open(listener, http, [&addresses.aws, &addresses.sandbox], deployed.api.as_ref(), report)
         .map_err(|source| UpError::Start { what: "the front door".to_owned(), source })?;
     Ok(System { addresses, api_key, aws, deployed, door, children: children.clone(), instance })
 }

@@ -17,12 +17,13 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::inbox::{self, Body, NewWebhook, Next, Status, Webhook};
 use super::outbox::{Effect, EffectError, Outbox};
+use crate::audit;
 use crate::blobs::{Blobs, INLINE_BYTES};
 use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error::{ApiError, STORE_UNAVAILABLE, chain};
@@ -451,50 +452,21 @@ impl Webhooks {
         to: Timestamp,
         limit: u32,
     ) -> Result<Vec<Webhook>, StoreError> {
-        let mut found = Vec::new();
-        for list in self.lists(status, from, to) {
-            let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-            if left == 0 {
-                break;
-            }
-            for keys in self.store.listed(&list, from, to, left).await?.chunks(100) {
-                let items = self.store.get_many(keys).await?;
-                let webhooks = keys.iter().zip(&items).filter_map(|(_, item)| Webhook::read(item.as_ref()?));
-                found.extend(webhooks.filter(|webhook| webhook.status == status));
-            }
-        }
-        Ok(found)
+        listed(&*self.store, self.list, status, [from, to], self.clock.now(), limit).await
     }
 
-    /// The lists on which webhooks of `status` may stand: one for each day.
-    fn lists(&self, status: Status, from: Timestamp, to: Timestamp) -> Vec<String> {
-        if !status.is_ended() {
-            return vec![self.list.to_owned()];
-        }
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        // What is older has expired.
-        let from = from.max(self.clock.now().before(inbox::RETENTION));
-        let to = to.min(self.clock.now());
-        let days = millis(to.since(from)) / millis(DAY) + 2;
-        let mut lists: Vec<String> = (0..days)
-            .scan(from, |day, _| {
-                let list = inbox::archive(self.list, status, *day);
-                *day = day.after(DAY);
-                Some(list)
-            })
-            .collect();
-        lists.dedup();
-        lists
-    }
-
-    /// Has the webhook processed again that has this provider and delivery, whatever became of it.
+    /// On behalf of the caller `who`, which is put on record first: has the webhook processed again that has this provider
+    /// and delivery, whatever became of it.
     ///
     /// # Errors
     /// [`StoreError`]. `false` when there is no such webhook.
-    pub async fn replay(&self, provider: &str, delivery: &str) -> Result<bool, StoreError> {
+    pub async fn replay(&self, who: &str, provider: &str, delivery: &str) -> Result<bool, StoreError> {
         let key = inbox::key(provider, delivery);
         let Some(item) = self.store.get(&key, Read::Consistent).await? else { return Ok(false) };
         let webhook = read(&key, &item)?;
+        let before = json!({"status": webhook.status.name(), "outcome": webhook.outcome}).to_string();
+        self.record(who, "webhook.replay", &format!("{provider}:{delivery}"), &before, "{\"status\":\"received\"}")
+            .await?;
         if webhook.status.is_ended() {
             // A refusal means that it is being processed again already.
             self.store.update(&inbox::replay(&webhook, self.clock.now())).await?;
@@ -503,19 +475,23 @@ impl Webhooks {
         Ok(true)
     }
 
-    /// Has up to `limit` webhooks processed again that were received from `from` to `to` and came to `status`. Says how
+    /// On behalf of the caller `who`, which is put on record first: has up to `limit` webhooks processed again that were received from `from` to `to` and came to `status`. Says how
     /// many, and from when to go on when that were not all of them.
     ///
     /// # Errors
     /// [`StoreError`]: those before the fault are being processed again.
     pub async fn replay_range(
         &self,
+        who: &str,
         status: Status,
         from: Timestamp,
         to: Timestamp,
         limit: u32,
     ) -> Result<(usize, Option<Timestamp>), StoreError> {
         let found = self.list(status, from, to, limit).await?;
+        let after = json!({"from": from.rfc3339(), "to": to.rfc3339(), "webhooks": found.len()}).to_string();
+        let before = json!({"status": status.name()}).to_string();
+        self.record(who, "webhook.replay_range", self.list, &before, &after).await?;
         let now = self.clock.now();
         for webhook in found.iter().filter(|webhook| webhook.status.is_ended()) {
             self.store.update(&inbox::replay(webhook, now)).await?;
@@ -525,12 +501,64 @@ impl Webhooks {
         Ok((found.len(), found.last().filter(|_| full).map(|last| last.received_at)))
     }
 
+    async fn record(&self, who: &str, what: &str, target: &str, before: &str, after: &str) -> Result<(), StoreError> {
+        audit::record(&*self.store, audit::Entry { who, what, target, before, after, at: self.clock.now() }).await
+    }
+
     async fn wake(&self, key: &str, delay: Duration) {
         if let Err(error) = self.queue.wake(&[WakeUp { key: key.to_owned(), after: delay }]).await {
             let (error, delay_ms) = (chain(&*error), millis(delay));
             tracing::warn!(target: "ieum::webhook", webhook = key, delay_ms, error, "wake_up.lost");
         }
     }
+}
+
+/// Up to `limit` webhooks of `status` that are worked off from `list` and were received in the span, the oldest first; see
+/// [`Webhooks::list`].
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn listed(
+    store: &dyn Store,
+    list: &str,
+    status: Status,
+    [from, to]: [Timestamp; 2],
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Webhook>, StoreError> {
+    let mut found = Vec::new();
+    for list in lists(list, status, from, to, now) {
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        if left == 0 {
+            break;
+        }
+        for keys in store.listed(&list, from, to, left).await?.chunks(100) {
+            let items = store.get_many(keys).await?;
+            let webhooks = items.iter().filter_map(|item| Webhook::read(item.as_ref()?));
+            found.extend(webhooks.filter(|webhook| webhook.status == status));
+        }
+    }
+    Ok(found)
+}
+
+/// The lists on which webhooks of `status` may stand: one for each day.
+fn lists(list: &str, status: Status, from: Timestamp, to: Timestamp, now: Timestamp) -> Vec<String> {
+    if !status.is_ended() {
+        return vec![list.to_owned()];
+    }
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    // What is older has expired.
+    let (from, to) = (from.max(now.before(inbox::RETENTION)), to.min(now));
+    let days = millis(to.since(from)) / millis(DAY) + 2;
+    let mut lists: Vec<String> = (0..days)
+        .scan(from, |day, _| {
+            let archive = inbox::archive(list, status, *day);
+            *day = day.after(DAY);
+            Some(archive)
+        })
+        .collect();
+    lists.dedup();
+    lists
 }
 
 fn read(key: &str, item: &Item) -> Result<Webhook, StoreError> {

@@ -1,7 +1,8 @@
 //! What happened in a minute, in numbers that can be added up: for charts, success rates and percentiles.
 //!
-//! Each environment counts for itself and adds its minute to a shared item; adding is all that is ever done to it, so any
-//! number of environments may do so in any order. Durations go into buckets whose bounds grow by about a third, which is
+//! Each environment counts for itself and adds its minute to two shared items, that of the minute and that of the quarter
+//! of an hour around it: an hour is read as 60 minutes and a day as 96 quarters, instead of 1,440 minutes. Adding is all
+//! that is ever done to them, so any number of environments may do so in any order. Durations go into buckets whose bounds grow by about a third, which is
 //! how far off a percentile may be. EMF lines remain the truth: an environment that is killed takes up to a minute of its
 //! successes with it.
 //!
@@ -9,15 +10,30 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::store::{Action, EXPIRES_AT, Item, Key, Update};
 
-/// How many parts a minute of one integration is kept in, so that a large fleet does not write one item.
+/// How many parts a period of one integration is kept in, so that a large fleet does not write one item.
 pub const SHARDS: u32 = 4;
 
-/// How long minutes are kept, in seconds: a week, and a day to look at it.
+/// How long periods are kept, in seconds: a week, and a day to look at it.
 const KEPT_SECONDS: i64 = 8 * 24 * 60 * 60;
 
-const MINUTE_SECONDS: i64 = 60;
+/// What can keep an attempt from succeeding: how it failed ([`crate::provider::ProviderError::label`]), or why it was
+/// not made. Each is an attribute.
+pub const SETBACKS: [&str; 11] = [
+    "unreachable",
+    "timeout",
+    "throttled",
+    "unavailable",
+    "rejected",
+    "unauthorized",
+    "credentials_replaced",
+    "malformed",
+    "ambiguous",
+    "limited",
+    "circuit_open",
+];
 
 /// The upper bounds of the buckets in milliseconds, and the attribute of each. The last one has no bound.
 const BUCKETS: [(u64, &str); 28] = [
@@ -77,11 +93,12 @@ impl Ending {
     const ALL: [Self; 4] = [Self::Live, Self::Cached, Self::StoodIn, Self::Unanswered];
 }
 
-/// Counts of calls by ending and by duration. Adding two gives the counts of both.
+/// Counts of calls by ending and by duration, and of the setbacks on their way. Adding two gives the counts of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     endings: [u64; 4],
     durations: [u64; BUCKETS.len()],
+    setbacks: [u64; SETBACKS.len()],
 }
 
 impl Counts {
@@ -93,15 +110,28 @@ impl Counts {
         self.durations[bucket] += 1;
     }
 
+    /// Counts one setback; a word that is none of [`SETBACKS`] counts as nothing.
+    pub fn note_setback(&mut self, label: &str) {
+        if let Some(place) = SETBACKS.iter().position(|known| *known == label) {
+            self.setbacks[place] += 1;
+        }
+    }
+
     /// Adds another's counts.
     pub fn add(&mut self, other: &Self) {
         self.endings.iter_mut().zip(other.endings).for_each(|(mine, theirs)| *mine += theirs);
         self.durations.iter_mut().zip(other.durations).for_each(|(mine, theirs)| *mine += theirs);
+        self.setbacks.iter_mut().zip(other.setbacks).for_each(|(mine, theirs)| *mine += theirs);
     }
 
     /// How many calls ended so.
     pub fn ended(&self, ending: Ending) -> u64 {
         self.endings[ending as usize]
+    }
+
+    /// The setbacks that happened, each with its word and how often.
+    pub fn setbacks(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        SETBACKS.into_iter().zip(self.setbacks).filter(|(_, count)| *count > 0)
     }
 
     /// All calls.
@@ -129,36 +159,83 @@ impl Counts {
         Self {
             endings: Ending::ALL.map(|ending| number(ending.attribute())),
             durations: BUCKETS.map(|(_, name)| number(name)),
+            setbacks: SETBACKS.map(number),
         }
     }
 
-    /// Adds these counts to the shared ones of `minute`.
-    pub fn flush(&self, integration: &str, minute: Minute, shard: u32) -> Update {
+    /// Adds these counts to the shared ones of `period`.
+    pub fn flush(&self, integration: &str, period: Period, shard: u32) -> Update {
         let endings = Ending::ALL.map(|ending| (ending.attribute(), self.ended(ending)));
         let durations = BUCKETS.iter().zip(self.durations).map(|((_, name), count)| (*name, count));
-        let mut update = Update::of(key(integration, minute, shard))
-            .then([Action::Set(EXPIRES_AT, (minute.0 * MINUTE_SECONDS + KEPT_SECONDS).into())]);
-        for (name, count) in endings.into_iter().chain(durations).filter(|(_, count)| *count > 0) {
+        let setbacks = SETBACKS.into_iter().zip(self.setbacks);
+        let mut update = Update::of(period.key(integration, shard))
+            .then([Action::Set(EXPIRES_AT, (period.begins().as_seconds() + KEPT_SECONDS).into())]);
+        for (name, count) in endings.into_iter().chain(durations).chain(setbacks).filter(|(_, count)| *count > 0) {
             update.actions.push(Action::Add(name, i64::try_from(count).unwrap_or(i64::MAX)));
         }
         update
     }
 }
 
-/// A minute, counted from 1970-01-01T00:00Z.
+/// How long the periods of one kind are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Minute(pub i64);
+pub enum Grain {
+    /// A minute, for the last hour.
+    Minute,
+    /// A quarter of an hour, for the last day.
+    Quarter,
+}
 
-impl Minute {
-    /// The minute that `now` lies in.
-    pub fn of(now: crate::clock::Timestamp) -> Self {
-        Self(now.as_seconds().div_euclid(MINUTE_SECONDS))
+impl Grain {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Minute, Self::Quarter];
+
+    /// How long it is, in seconds.
+    pub const fn seconds(self) -> i64 {
+        match self {
+            Self::Minute => 60,
+            Self::Quarter => 15 * 60,
+        }
+    }
+
+    /// The period that `now` lies in.
+    pub fn of(self, now: Timestamp) -> Period {
+        Period { grain: self, number: now.as_seconds().div_euclid(self.seconds()) }
     }
 }
 
-/// The key of one part of an integration's minute.
-pub fn key(integration: &str, minute: Minute, shard: u32) -> Key {
-    format!("metric#{integration}#{}#{shard}", minute.0)
+/// A minute or a quarter of an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period {
+    grain: Grain,
+    /// Counted from 1970-01-01T00:00Z.
+    number: i64,
+}
+
+impl Period {
+    /// When it begins.
+    pub fn begins(self) -> Timestamp {
+        Timestamp::from_millis(self.number * self.grain.seconds() * 1_000)
+    }
+
+    /// When it is over.
+    pub fn ends(self) -> Timestamp {
+        Timestamp::from_millis((self.number + 1) * self.grain.seconds() * 1_000)
+    }
+
+    /// The `count` periods up to this one, oldest first.
+    pub fn and_before(self, count: i64) -> impl Iterator<Item = Self> {
+        (self.number - count + 1..=self.number).map(move |number| Self { number, ..self })
+    }
+
+    /// The key of one part of an integration's period.
+    pub fn key(self, integration: &str, shard: u32) -> Key {
+        let kind = match self.grain {
+            Grain::Minute => "",
+            Grain::Quarter => "quarter-",
+        };
+        format!("metric#{integration}#{kind}{}#{shard}", self.number)
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider::ProviderError;
     use crate::store::MemoryStore;
 
     const ENDINGS: [Ending; 4] = Ending::ALL;
@@ -190,13 +268,46 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_fail_can_be_counted() {
+        let any = || Box::new(std::io::Error::other("x"));
+        for error in [
+            ProviderError::Unreachable(any()),
+            ProviderError::Timeout,
+            ProviderError::Throttled { retry_after: None },
+            ProviderError::Unavailable { status: 503 },
+            ProviderError::Rejected { code: "x".to_owned() },
+            ProviderError::Unauthorized,
+            ProviderError::CredentialsReplaced,
+            ProviderError::Malformed(any()),
+            ProviderError::Ambiguous(any()),
+        ] {
+            let mut counts = Counts::default();
+            counts.note_setback(error.label());
+            assert_eq!(counts.setbacks().collect::<Vec<_>>(), [(error.label(), 1)]);
+        }
+    }
+
+    #[test]
+    fn a_day_is_96_quarters_and_an_hour_60_minutes() {
+        let now = Timestamp::from_millis(1_795_233_059_999);
+        for (grain, count, span) in [(Grain::Minute, 60, 3_600), (Grain::Quarter, 96, 86_400)] {
+            let periods: Vec<_> = grain.of(now).and_before(count).collect();
+            assert_eq!(periods.len(), usize::try_from(count).unwrap());
+            assert_eq!(periods[0].begins().as_seconds(), periods[periods.len() - 1].ends().as_seconds() - span);
+            assert!(periods.windows(2).all(|pair| pair[0].ends() == pair[1].begins()));
+        }
+    }
+
+    #[test]
     fn a_minute_is_kept_under_its_name_and_for_a_week() {
         let store = MemoryStore::new();
-        let minute = Minute::of(crate::clock::Timestamp::from_millis(1_795_233_059_999));
+        let now = Timestamp::from_millis(1_795_233_059_999);
+        let minute = Grain::Minute.of(now);
         store.apply(&counts(&[(0, 5), (3, 5_000)]).flush("verify", minute, 2));
         let item = store.read("metric#verify#29920550#2").unwrap();
         assert_eq!((item.number("live"), item.number("unanswered"), item.number("cached")), (Some(1), Some(1), None));
         assert_eq!(item.number("expires_at"), Some(1_795_233_000 + 8 * 86_400));
+        assert_eq!(Grain::Quarter.of(now).key("verify", 2), "metric#verify#quarter-1994703#2");
     }
 
     proptest! {
@@ -205,10 +316,10 @@ mod tests {
         #[test]
         fn sums_are_sums(calls in prop::collection::vec((0..4_usize, 0..19_000_u64), 1..80), split in 0..80_usize) {
             let (here, there) = calls.split_at(split.min(calls.len()));
-            let (store, minute) = (MemoryStore::new(), Minute(7));
+            let (store, minute) = (MemoryStore::new(), Grain::Minute.of(Timestamp::from_millis(0)));
             store.apply(&counts(there).flush("x", minute, 0));
             store.apply(&counts(here).flush("x", minute, 0));
-            let together = Counts::read(&store.read(&key("x", minute, 0)).unwrap());
+            let together = Counts::read(&store.read(&minute.key("x", 0)).unwrap());
             prop_assert_eq!(&together, &counts(&calls));
             let mut added = counts(here);
             added.add(&counts(there));

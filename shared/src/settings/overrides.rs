@@ -39,6 +39,12 @@ const OF_PROVIDER: [(&str, Form); 4] = [
     ("DAILY_QUOTA", Form::Whole(range::DAILY_QUOTA)),
 ];
 
+/// Whether `name` can be that of a setting of some integration, part or provider.
+pub(crate) fn is_adjustable(name: &str) -> bool {
+    let nouns = OF_INTEGRATION.iter().chain(&OF_PROVIDER).map(|(noun, _)| *noun);
+    name == LOG_LEVEL || nouns.into_iter().any(|noun| name.strip_suffix(noun).is_some_and(|own| own.ends_with('_')))
+}
+
 /// What a value may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
@@ -203,6 +209,14 @@ impl Overrides {
 pub trait Adjustable: Clone + Send + Sync {
     /// These numbers with `overrides` in the place of what was deployed.
     fn adjusted(&self, owner: &str, overrides: &Overrides) -> Self;
+
+    /// Each of these numbers by its variable, in the form of an override.
+    fn texts(&self, owner: &str) -> Texts;
+}
+
+/// Values of `owner` by variable.
+fn texts_of<const N: usize>(owner: &str, values: [(&str, String); N]) -> Texts {
+    values.into_iter().map(|(noun, value)| (variable(owner, noun), value)).collect()
 }
 
 impl Adjustable for Policy {
@@ -214,6 +228,12 @@ impl Adjustable for Policy {
             ..self.clone()
         }
     }
+
+    fn texts(&self, owner: &str) -> Texts {
+        let millis = |span: Duration| span.as_millis().to_string();
+        let (timeout, deadline) = (millis(self.timeout), millis(self.deadline));
+        texts_of(owner, [("ATTEMPTS", self.attempts.to_string()), ("TIMEOUT_MS", timeout), ("DEADLINE_MS", deadline)])
+    }
 }
 
 impl Adjustable for BreakerPolicy {
@@ -224,6 +244,11 @@ impl Adjustable for BreakerPolicy {
             ..*self
         }
     }
+
+    fn texts(&self, owner: &str) -> Texts {
+        let (failures, open_for) = (self.failures.to_string(), self.open_for.as_secs().to_string());
+        texts_of(owner, [("BREAKER_FAILURES", failures), ("BREAKER_OPEN_SECONDS", open_for)])
+    }
 }
 
 impl Adjustable for CachePolicy {
@@ -233,6 +258,15 @@ impl Adjustable for CachePolicy {
             stale: overrides.seconds(owner, "CACHE_STALE_SECONDS").unwrap_or(self.stale),
             unknown: overrides.seconds(owner, "CACHE_UNKNOWN_SECONDS").unwrap_or(self.unknown),
         }
+    }
+
+    fn texts(&self, owner: &str) -> Texts {
+        let spans = [
+            ("CACHE_TTL_SECONDS", self.fresh),
+            ("CACHE_STALE_SECONDS", self.stale),
+            ("CACHE_UNKNOWN_SECONDS", self.unknown),
+        ];
+        texts_of(owner, spans.map(|(noun, span)| (noun, span.as_secs().to_string())))
     }
 }
 
@@ -246,11 +280,28 @@ impl Adjustable for RatePolicy {
             ..*self
         }
     }
+
+    fn texts(&self, owner: &str) -> Texts {
+        let mut texts = texts_of(
+            owner,
+            [
+                ("RATE_PER_PERIOD", self.calls.to_string()),
+                ("RATE_PERIOD_SECONDS", self.period.as_secs().to_string()),
+                ("RATE_BURST", self.burst.to_string()),
+            ],
+        );
+        texts.extend(self.daily_quota.map(|quota| (variable(owner, "DAILY_QUOTA"), quota.to_string())));
+        texts
+    }
 }
 
 impl<T: Adjustable> Adjustable for Option<T> {
     fn adjusted(&self, owner: &str, overrides: &Overrides) -> Self {
         self.as_ref().map(|deployed| deployed.adjusted(owner, overrides))
+    }
+
+    fn texts(&self, owner: &str) -> Texts {
+        self.as_ref().map(|deployed| deployed.texts(owner)).unwrap_or_default()
     }
 }
 
@@ -282,6 +333,10 @@ impl Adjustable for Order {
         let place = |wanted: &String| self.names.iter().position(|name| name == wanted);
         let places: Vec<usize> = wanted.iter().filter_map(place).collect();
         if places.is_empty() { self.clone() } else { Self { places, ..self.clone() } }
+    }
+
+    fn texts(&self, owner: &str) -> Texts {
+        texts_of(owner, [("PROVIDERS", self.names.join(","))])
     }
 }
 

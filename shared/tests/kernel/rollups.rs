@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ieum::resilience::rollup::{Counts, Ending, Minute, SHARDS, key};
+use ieum::clock::Timestamp;
+use ieum::resilience::rollup::{Counts, Ending, Grain, SHARDS};
 use ieum::rollups::Rollups;
 use ieum::store::Store;
 use ieum::testing::Scripted;
@@ -12,9 +13,15 @@ use crate::support::*;
 
 /// What the fleet has handed on of the minute that the world began in.
 fn first_minute(store: &FaultyStore) -> Counts {
+    first(store, Grain::Minute)
+}
+
+/// What the fleet has handed on of the first period of this grain.
+fn first(store: &FaultyStore, grain: Grain) -> Counts {
+    let period = grain.of(Timestamp::from_millis(29_920_550 * 60_000));
     let mut sum = Counts::default();
     for shard in 0..SHARDS {
-        let part = store.inner.read(&key("test", Minute(29_920_550), shard));
+        let part = store.inner.read(&period.key("test", shard));
         sum.add(&part.as_ref().map(Counts::read).unwrap_or_default());
     }
     sum
@@ -38,7 +45,7 @@ async fn every_environment_adds_its_minute_once_it_is_over() {
     advance(secs(60)).await;
     store.log();
     ask(&here, 1).await.unwrap();
-    assert_eq!(store.log(), ["update metric"], "beside a call that needs nothing else");
+    assert_eq!(store.log(), ["update metric"; 2], "beside a call that needs nothing else");
     ask(&there, 1).await.unwrap();
     let counts = first_minute(&store);
     assert_eq!(
@@ -46,6 +53,8 @@ async fn every_environment_adds_its_minute_once_it_is_over() {
         [1, 1, 0, 1]
     );
     assert_eq!((counts.percentile_ms(0.5), counts.percentile_ms(1.0)), (Some(40), Some(400)));
+    assert_eq!(counts.setbacks().collect::<Vec<_>>(), [("unavailable", 1)]);
+    assert_eq!(first(&store, Grain::Quarter), counts, "the quarter has had no other minute yet");
     ask(&here, 1).await.unwrap();
     assert_eq!(first_minute(&store), counts, "once");
 }
@@ -66,4 +75,5 @@ async fn a_minute_that_the_store_did_not_take_goes_with_the_next() {
     advance(secs(60)).await;
     ask(&asking, 1).await.unwrap();
     assert_eq!(first_minute(&store).calls(), 2, "both calls so far");
+    assert_eq!(first(&store, Grain::Quarter).calls(), 2, "and neither of them twice");
 }

@@ -41,7 +41,7 @@ impl Environment {
     fn over(world: &World, providers: &[&Scripted<Reply>]) -> Self {
         let (store, clock) = (|| Arc::clone(&world.store), || Arc::clone(&world.clock));
         let levels = LevelSwitch::new(LogLevel::Info);
-        let settings = Settings::new(schema(), store(), clock(), levels.clone());
+        let settings = Settings::new(schema(), None, store(), clock(), levels.clone());
         let way = |provider: &&Scripted<Reply>| {
             let name = Provider::<Question, Reply>::name(*provider);
             let breaker = settings.live("test", BreakerPolicy::default());

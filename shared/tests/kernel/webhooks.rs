@@ -432,20 +432,20 @@ async fn what_has_ended_is_processed_again_when_a_person_says_so() {
     for webhook in &failed {
         world.moves(&webhook.delivery, 1);
     }
-    assert!(webhooks.replay("test", "t00").await.unwrap());
-    assert!(!webhooks.replay("test", "nobody").await.unwrap());
+    assert!(webhooks.replay("key:desk", "test", "t00").await.unwrap());
+    assert!(!webhooks.replay("key:desk", "test", "nobody").await.unwrap());
     // The second day, three at a time.
     let (from, to) = (failed[4].received_at, failed[7].received_at);
-    let (count, next) = webhooks.replay_range(Status::Failed, from, to, 3).await.unwrap();
+    let (count, next) = webhooks.replay_range("key:desk", Status::Failed, from, to, 3).await.unwrap();
     assert_eq!((count, next), (3, Some(failed[6].received_at)));
     world.go_on(secs(60)).await;
-    let (count, next) = webhooks.replay_range(Status::Failed, next.unwrap(), to, 3).await.unwrap();
+    let (count, next) = webhooks.replay_range("key:desk", Status::Failed, next.unwrap(), to, 3).await.unwrap();
     assert_eq!((count, next), (1, None));
     world.go_on(secs(60)).await;
     let told: Vec<String> = world.bus.taken.lock().unwrap().keys().cloned().collect();
     assert_eq!(told, ["t00/1", "t10/1", "t11/1", "t12/1", "t13/1"]);
     // And again: what has had its effect has no other.
-    assert!(webhooks.replay("test", "t00").await.unwrap());
+    assert!(webhooks.replay("key:desk", "test", "t00").await.unwrap());
     world.go_on(secs(60)).await;
     assert_eq!(world.published("t00/1"), 1);
     assert_eq!(world.webhook("t00").unwrap().status, Status::Done);
@@ -473,7 +473,7 @@ async fn a_large_body_is_kept_elsewhere_and_no_body_with_its_card() {
     world.go_on(secs(30)).await;
     world.check("large");
     world.shelf = Arc::default();
-    world.webhooks().replay("test", "large").await.unwrap();
+    world.webhooks().replay("key:desk", "test", "large").await.unwrap();
     world.go_on(secs(30)).await;
     assert_eq!(world.webhook("large").unwrap().outcome.as_deref(), Some("body_is_gone"));
 }

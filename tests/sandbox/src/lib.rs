@@ -22,6 +22,7 @@ mod addresses;
 mod companies;
 mod connection;
 mod control;
+mod panel;
 mod payments;
 pub mod providers;
 mod server;

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::connection::{Connection, Door, Ending};
 use crate::control::{Fault, Mode, Order, Stats};
+use crate::panel;
 use crate::providers::{Answer, Make, Provider, Request};
 
 /// Large enough for an e-mail with attachments.
@@ -251,6 +252,8 @@ impl Drop for InFlight {
 pub(crate) async fn serve(listener: TcpListener, registry: Arc<Registry>, stopped: oneshot::Receiver<()>) {
     let router = Router::new()
         .route("/_sandbox", get(show_all))
+        .route("/_sandbox/panel", get(panel::show))
+        .route("/_sandbox/panel.js", get(panel::script))
         .route("/_sandbox/{provider}", get(show).post(control).delete(reset))
         .fallback(call)
         .with_state(registry);

@@ -54,7 +54,7 @@ async fn stand_before(router: Router, seen: Arc<Mutex<Vec<http::request::Parts>>
     let sink = reports.clone();
     let report: Report =
         Arc::new(move |sentence: &str| sink.lock().unwrap_or_else(|error| panic!("{error}")).push(sentence.to_owned()));
-    open(front, http_client(), &aws_url, Some(&api), report).unwrap_or_else(|error| panic!("{error}"));
+    open(front, http_client(), [&aws_url, &aws_url], Some(&api), report).unwrap_or_else(|error| panic!("{error}"));
     Stand { url: front_url, http: http_client(), seen, reports }
 }
 
@@ -207,4 +207,14 @@ async fn a_preflight_is_answered_at_the_door() {
     assert!(stand.passed().is_empty());
     let response = stand.send("GET", "/v1/nothing", &headers[..1], vec![]).await;
     assert_eq!(response.headers()["access-control-expose-headers"], "age");
+}
+
+#[tokio::test]
+async fn the_sandboxs_switches_are_below_a_path_of_their_own() {
+    let stand = stand(StatusCode::OK, r#"{"mode":"ok"}"#).await;
+    let response = stand.send("POST", "/_sandbox/nice", &[("x-api-key", "k"), ("content-type", "a/b")], vec![]).await;
+    assert_eq!((response.status(), &response.body()[..]), (StatusCode::OK, &br#"{"mode":"ok"}"#[..]));
+    let passed = stand.passed().remove(0);
+    assert_eq!((passed.uri.path(), passed.headers.get("x-api-key")), ("/_sandbox/nice", None));
+    assert_eq!(passed.headers["content-type"], "a/b");
 }
