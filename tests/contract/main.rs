@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 mod deployment;
+mod openapi;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
