@@ -23,13 +23,33 @@ cargo xtask thumbnails DIR [--variants LIST]
 
 Makes the thumbnails of every picture in DIR and below, in DIR/thumbnail/VARIANT/. LIST is as in THUMBNAIL_VARIANTS of
 s3-thumbnail; the default is card=300x200.
+
+cargo xtask check --stage STAGE [--secrets FILE]
+
+Tells everything that is wrong with infra/env/STAGE.toml (dev, staging, production), and with the values of its secrets.
+
+cargo xtask deploy --stage STAGE --dry-run [--secrets FILE]
+
+Checks the stage, writes its parameters to target/deploy/STAGE.json and tells the commands that deploy it.
 ";
 
 /// What the arguments ask for.
 enum Command {
     Help,
-    Up { options: Box<Options>, check: bool },
-    Thumbnails { folder: PathBuf, variants: String },
+    Up {
+        options: Box<Options>,
+        check: bool,
+    },
+    Thumbnails {
+        folder: PathBuf,
+        variants: String,
+    },
+    #[cfg(feature = "stages")]
+    Stage {
+        name: String,
+        secrets: Option<PathBuf>,
+        deploy: bool,
+    },
 }
 
 #[tokio::main]
@@ -41,6 +61,8 @@ async fn main() -> ExitCode {
             Ok(())
         }
         Ok(Command::Thumbnails { folder, variants }) => return of_folder(&folder, &variants),
+        #[cfg(feature = "stages")]
+        Ok(Command::Stage { name, secrets, deploy }) => return of_stage(&name, secrets.as_deref(), deploy),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("{USAGE}\n"));
             Err(error)
@@ -59,8 +81,14 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError
     match arguments.next().as_deref() {
         Some("up") => {}
         Some("thumbnails") => return parse_thumbnails(arguments),
+        #[cfg(feature = "stages")]
+        Some("check") => return parse_stage(arguments, false),
+        #[cfg(feature = "stages")]
+        Some("deploy") => return parse_stage(arguments, true),
         None | Some("help" | "--help" | "-h") => return Ok(Command::Help),
-        Some(other) => return Err(wrong("`up` or `thumbnails`", other.to_owned())),
+        Some(other) => {
+            return Err(wrong("`up`, or with `cargo xtask` `thumbnails`, `check` or `deploy`", other.to_owned()));
+        }
     }
     let mut options = Box::new(Options::for_people(root())?);
     let mut check = false;
@@ -92,6 +120,55 @@ fn parse_thumbnails(mut arguments: impl Iterator<Item = String>) -> Result<Comma
     }
     let folder = folder.ok_or_else(|| wrong("followed by a folder", "thumbnails".to_owned()))?;
     Ok(Command::Thumbnails { folder, variants })
+}
+
+#[cfg(feature = "stages")]
+fn parse_stage(mut arguments: impl Iterator<Item = String>, deploy: bool) -> Result<Command, UpError> {
+    let (mut name, mut secrets, mut dry) = (None, None, false);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| wrong("followed by a value", argument.clone()));
+        match argument.as_str() {
+            "--stage" => name = Some(value()?),
+            "--secrets" => secrets = Some(PathBuf::from(value()?)),
+            "--dry-run" if deploy => dry = true,
+            _ => return Err(wrong("one of --stage, --secrets, and with `deploy` --dry-run", argument)),
+        }
+    }
+    if deploy && !dry {
+        return Err(wrong("followed by `--dry-run`: whoever deploys runs the commands it tells", "deploy".to_owned()));
+    }
+    let name = name.ok_or_else(|| wrong("given as `--stage`", "the stage".to_owned()))?;
+    Ok(Command::Stage { name, secrets, deploy })
+}
+
+/// Says what is wrong with a stage, or how it is deployed.
+#[cfg(feature = "stages")]
+fn of_stage(name: &str, secrets: Option<&Path>, deploy: bool) -> ExitCode {
+    use xtask::stage;
+    let root = root();
+    let stage = match stage::check(&root, name, secrets) {
+        Ok(stage) => stage,
+        Err(mistakes) => {
+            say(&mut std::io::stderr(), &format!("stage `{name}`: {mistakes}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let out = &mut std::io::stdout();
+    say(out, &format!("stage `{name}`: sound\n"));
+    if deploy {
+        let (steps, (file, content)) = stage::plan(name, &stage);
+        let path = root.join(&file);
+        let written =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, content));
+        if let Err(error) = written {
+            say(&mut std::io::stderr(), &format!("error: cannot write `{}`: {error}\n", path.display()));
+            return ExitCode::FAILURE;
+        }
+        for step in steps {
+            say(out, &format!("# {}\n{}\n", step.purpose, step.command.join(" ")));
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn wrong(form: &'static str, value: String) -> UpError {
