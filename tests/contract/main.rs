@@ -4,6 +4,7 @@
 
 mod deployment;
 mod openapi;
+mod promises;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
