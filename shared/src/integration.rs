@@ -36,6 +36,10 @@ use crate::rollups::Rollups;
 use crate::settings::{Live, Order};
 use crate::single_flight::SingleFlight;
 
+/// The longest delay between two attempts of a delivery. What has to wait longer waits in its ledger, which expects to hear
+/// of an attempt soon after it should be over.
+const LONGEST_NAP: Duration = Duration::from_secs(2);
+
 /// What falling back may take when the providers have used up the time: reads of our own state, which are bounded.
 const FALLBACK_TIME: Duration = Duration::from_millis(250);
 
@@ -588,6 +592,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
+            let left = if witness.is_some() { left.min(LONGEST_NAP) } else { left };
             match policy.after_failure(&error, number, left, fastrand::f64()) {
                 // A probe is asked once: its failure has just closed the door again.
                 NextStep::RetryAfter(delay) if !probe => sleep(delay).await,

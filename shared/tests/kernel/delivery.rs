@@ -187,6 +187,8 @@ pub(crate) enum Mood {
     /// Takes every other message and says nothing; never says which.
     Silent,
     Refusing,
+    /// Wants to be left alone for 18 s.
+    Busy,
     /// Any of these, by chance.
     Any,
 }
@@ -217,6 +219,7 @@ impl Provider<Letter<Text>, Receipt> for Post {
         match mood {
             Mood::Taking | Mood::Any => take(),
             Mood::Down => return Err(ProviderError::Unavailable { status: 503 }),
+            Mood::Busy => return Err(ProviderError::Throttled { retry_after: Some(secs(18)) }),
             Mood::Refusing => return Err(ProviderError::Rejected { code: "no".to_owned() }),
             Mood::Silent => {
                 if luck {
@@ -393,6 +396,22 @@ async fn a_worker_whose_clock_is_behind_needs_no_sweep() {
         sleep(ms(100)).await;
     }
     assert_eq!(world.message("m").unwrap().state, State::Sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_bids_to_wait_waits_in_the_ledger() {
+    let world = World::new(1, 0, 0);
+    let worker = world.worker();
+    world.accept(&worker, "m").await.unwrap();
+    world.mood(Mood::Busy);
+    let began = Instant::now();
+    assert_eq!(worker.deliver("m", began + secs(60)).await.unwrap(), Done::Waiting);
+    assert!(began.elapsed() < secs(1), "nobody holds a message that long");
+    world.mood(Mood::Taking);
+    world.go_on(&worker, secs(17)).await;
+    assert_eq!((world.message("m").unwrap().state, world.taken("m")), (State::Queued, 0), "not before its time");
+    world.go_on(&worker, secs(60)).await;
+    assert_eq!((world.message("m").unwrap().state, world.taken("m")), (State::Sent, 1));
 }
 
 #[tokio::test(start_paused = true)]
