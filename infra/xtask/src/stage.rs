@@ -216,10 +216,8 @@ fn functions(template: &str, name: &str, stage: &Stage) -> Result<Found, Templat
         let (place, binary) = (function.place(), function.binary()?);
         let told = template.scope.resolve(&function.properties["Environment"]["Variables"], &place)?;
         let told = told.as_object().into_iter().flatten();
-        let env = told.fold(Env::default(), |env, (variable, value)| match value {
-            Value::String(text) => env.with(variable, text),
-            other => env.with(variable, &other.to_string()),
-        });
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let env = told.fold(Env::default(), |env, (variable, value)| env.with(variable, &text(value)));
         let Some((_, judge)) = PROGRAMS.iter().find(|(program, _)| *program == binary) else {
             found.mistakes.insert(format!("{}: nobody knows the program `{binary}`", function.id));
             continue;
