@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+#[cfg(feature = "stages")]
 use xtask::restore;
 use xtask::thumbnails;
 use xtask::up::{self, Options, UpError};
@@ -32,13 +33,34 @@ Each part is compared with its digest first. Items that the backup does not have
 AWS_ENDPOINT_URL are those of the environment.
 
   --dry-run          read and compare everything, put nothing
+
+cargo xtask check --stage STAGE [--secrets FILE]
+
+Tells everything that is wrong with infra/env/STAGE.toml (dev, staging, production), and with the values of its secrets.
+
+cargo xtask deploy --stage STAGE --dry-run [--secrets FILE]
+
+Checks the stage, writes its parameters to target/deploy/STAGE.json and tells the commands that deploy it.
 ";
 
 /// What the arguments ask for.
 enum Command {
     Help,
-    Up { options: Box<Options>, check: bool },
-    Thumbnails { folder: PathBuf, variants: String },
+    Up {
+        options: Box<Options>,
+        check: bool,
+    },
+    Thumbnails {
+        folder: PathBuf,
+        variants: String,
+    },
+    #[cfg(feature = "stages")]
+    Stage {
+        name: String,
+        secrets: Option<PathBuf>,
+        deploy: bool,
+    },
+    #[cfg(feature = "stages")]
     Restore(restore::Options),
 }
 
@@ -51,7 +73,10 @@ async fn main() -> ExitCode {
             Ok(())
         }
         Ok(Command::Thumbnails { folder, variants }) => return of_folder(&folder, &variants),
+        #[cfg(feature = "stages")]
         Ok(Command::Restore(options)) => return put_back(&options).await,
+        #[cfg(feature = "stages")]
+        Ok(Command::Stage { name, secrets, deploy }) => return of_stage(&name, secrets.as_deref(), deploy),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("{USAGE}\n"));
             Err(error)
@@ -70,9 +95,19 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError
     match arguments.next().as_deref() {
         Some("up") => {}
         Some("thumbnails") => return parse_thumbnails(arguments),
+        #[cfg(feature = "stages")]
         Some("restore") => return parse_restore(arguments),
+        #[cfg(feature = "stages")]
+        Some("check") => return parse_stage(arguments, false),
+        #[cfg(feature = "stages")]
+        Some("deploy") => return parse_stage(arguments, true),
         None | Some("help" | "--help" | "-h") => return Ok(Command::Help),
-        Some(other) => return Err(wrong("`up`, `thumbnails` or `restore`", other.to_owned())),
+        Some(other) => {
+            return Err(wrong(
+                "`up`, or with `cargo xtask` `thumbnails`, `restore`, `check` or `deploy`",
+                other.to_owned(),
+            ));
+        }
     }
     let mut options = Box::new(Options::for_people(root())?);
     let mut check = false;
@@ -106,6 +141,7 @@ fn parse_thumbnails(mut arguments: impl Iterator<Item = String>) -> Result<Comma
     Ok(Command::Thumbnails { folder, variants })
 }
 
+#[cfg(feature = "stages")]
 fn parse_restore(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError> {
     let mut options = restore::Options { of: "table/daily".to_owned(), ..restore::Options::default() };
     while let Some(argument) = arguments.next() {
@@ -130,6 +166,7 @@ fn parse_restore(mut arguments: impl Iterator<Item = String>) -> Result<Command,
 }
 
 /// The exit code tells whether everything that was wanted is back.
+#[cfg(feature = "stages")]
 async fn put_back(options: &restore::Options) -> ExitCode {
     match restore::run(options).await {
         Ok((manifest, read)) => {
@@ -143,6 +180,55 @@ async fn put_back(options: &restore::Options) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "stages")]
+fn parse_stage(mut arguments: impl Iterator<Item = String>, deploy: bool) -> Result<Command, UpError> {
+    let (mut name, mut secrets, mut dry) = (None, None, false);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| wrong("followed by a value", argument.clone()));
+        match argument.as_str() {
+            "--stage" => name = Some(value()?),
+            "--secrets" => secrets = Some(PathBuf::from(value()?)),
+            "--dry-run" if deploy => dry = true,
+            _ => return Err(wrong("one of --stage, --secrets, and with `deploy` --dry-run", argument)),
+        }
+    }
+    if deploy && !dry {
+        return Err(wrong("followed by `--dry-run`: whoever deploys runs the commands it tells", "deploy".to_owned()));
+    }
+    let name = name.ok_or_else(|| wrong("given as `--stage`", "the stage".to_owned()))?;
+    Ok(Command::Stage { name, secrets, deploy })
+}
+
+/// Says what is wrong with a stage, or how it is deployed.
+#[cfg(feature = "stages")]
+fn of_stage(name: &str, secrets: Option<&Path>, deploy: bool) -> ExitCode {
+    use xtask::stage;
+    let root = root();
+    let stage = match stage::check(&root, name, secrets) {
+        Ok(stage) => stage,
+        Err(mistakes) => {
+            say(&mut std::io::stderr(), &format!("stage `{name}`: {mistakes}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let out = &mut std::io::stdout();
+    say(out, &format!("stage `{name}`: sound\n"));
+    if deploy {
+        let (steps, (file, content)) = stage::plan(name, &stage);
+        let path = root.join(&file);
+        let written =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, content));
+        if let Err(error) = written {
+            say(&mut std::io::stderr(), &format!("error: cannot write `{}`: {error}\n", path.display()));
+            return ExitCode::FAILURE;
+        }
+        for step in steps {
+            say(out, &format!("# {}\n{}\n", step.purpose, step.command.join(" ")));
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn wrong(form: &'static str, value: String) -> UpError {

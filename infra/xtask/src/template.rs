@@ -132,6 +132,13 @@ impl Template {
         Self::parse(&text, local, names)
     }
 
+    /// What a template declares of its parameters, by name.
+    #[cfg(feature = "stages")]
+    pub(crate) fn declared(text: &str) -> Result<Map<String, Value>, TemplateError> {
+        let document = plain(&serde_yaml_ng::from_str::<Yaml>(text)?, "template")?;
+        document["Parameters"].as_object().cloned().ok_or_else(|| shape("Parameters", "a map of parameters"))
+    }
+
     /// Parses a template. `names` are the parameters with a local value: one the template lacks is an error, because it
     /// is a typing mistake.
     pub(crate) fn parse(

@@ -2,12 +2,17 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
+mod deployment;
+mod openapi;
+mod promises;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ieum::api::Route;
+use ieum::auth::Access;
 use ieum::config::{Env, Reader};
 use ieum::resilience::alert;
 use ieum::resilience::health::{Finding, Reason};
@@ -19,7 +24,8 @@ use serde_yaml_ng::Value as Yaml;
 /// One deployed function, as its code describes itself.
 struct Function {
     name: &'static str,
-    routes: Vec<(String, String)>,
+    /// Method, path, and the scope it asks for; `None` when it is public.
+    routes: Vec<(String, String, Option<&'static str>)>,
     /// Each variable it asks for, with its default; `None` when it is required.
     variables: BTreeMap<String, Option<String>>,
 }
@@ -88,10 +94,12 @@ fn functions() -> Vec<Function> {
     ]
 }
 
-fn routes<A>(routes: &[Route<A>]) -> Vec<(String, String)> {
-    let mut routes: Vec<_> = routes.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
-    routes.sort();
-    routes
+fn routes<A>(routes: &[Route<A>]) -> Vec<(String, String, Option<&'static str>)> {
+    let scope = |access: &Access| match access {
+        Access::Scope(scope) => Some(*scope),
+        Access::Public => None,
+    };
+    routes.iter().map(|route| (route.method.to_owned(), route.path.to_owned(), scope(&route.access))).collect()
 }
 
 fn read(path: &str) -> String {
@@ -117,9 +125,9 @@ fn the_template_has_exactly_the_routes_of_the_code() {
         let events = in_template(&template, function.name)["Properties"]["Events"].clone();
         let text = |event: &Yaml, name: &str| event["Properties"][name].as_str().unwrap_or_default().to_owned();
         let events = events.as_mapping().expect("events").values().filter(|event| event["Type"] == "HttpApi");
-        let mut described: Vec<_> = events.map(|event| (text(event, "Method"), text(event, "Path"))).collect();
-        described.sort();
-        assert_eq!(described, function.routes, "{}", function.name);
+        let described: BTreeSet<_> = events.map(|event| (text(event, "Method"), text(event, "Path"))).collect();
+        let coded = function.routes.into_iter().map(|(method, path, _)| (method, path));
+        assert_eq!(described, coded.collect(), "{}", function.name);
     }
 }
 
@@ -133,7 +141,7 @@ fn cargo_lambda_watch_serves_the_routes_of_the_template() {
         .collect();
     let described: BTreeSet<(String, String)> = functions()
         .into_iter()
-        .flat_map(|function| function.routes.into_iter().map(move |(_, path)| (path, function.name.to_owned())))
+        .flat_map(|function| function.routes.into_iter().map(move |(_, path, _)| (path, function.name.to_owned())))
         .collect();
     assert_eq!(watched, described);
 }
