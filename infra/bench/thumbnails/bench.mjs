@@ -1,7 +1,8 @@
 // sharp and s3-thumbnail alternately, on one core: CPU, wall time, memory, and how good the pictures are.
 //
-//   node bench.mjs PHOTOS [--photos N] [--pairs N] [--classes WORD,…] [--sizes 300x200,…]
+//   node bench.mjs PHOTOS [--photos N] [--pairs N] [--rounds PART] [--classes WORD,…] [--sizes 300x200,…] [--prepare]
 //
+// `--prepare` makes the inputs and what thumbnails of them should be, and measures nothing.
 // PHOTOS is a folder of photographs (see README.md). Larger inputs are photographs mirrored side by side, smaller ones
 // are scaled down; each class is a format in which people upload.
 import { spawn } from "node:child_process";
@@ -20,7 +21,7 @@ const flag = (name, otherwise) => {
   const at = process.argv.indexOf(name);
   return at < 0 ? otherwise : process.argv[at + 1];
 };
-const [photoCount, pairs] = [+flag("--photos", 8), +flag("--pairs", 5)];
+const [photoCount, pairs, part] = [+flag("--photos", 8), +flag("--pairs", 5), +flag("--rounds", 1)];
 const only = flag("--classes", "")?.split(",").filter(Boolean);
 const sizes = flag("--sizes", "300x200").split(",");
 const ours = process.env.WORKER ?? path.join(root, "target/release/examples/thumbnails-bench");
@@ -91,6 +92,23 @@ const CLASSES = {
   },
 };
 
+// The file of a class, and what its thumbnail should be: made once.
+const inputOf = async (name, photo) => {
+  const input = path.join(scratch, `${name}-${path.basename(photo)}`.replace(/[^\w.-]+/g, "-"));
+  if (!existsSync(input)) await writeFile(input, await CLASSES[name].make(photo));
+  return input;
+};
+const wantedOf = async (input, width, height) => {
+  const file = `${input}-${width}x${height}.wanted`;
+  if (!existsSync(file)) {
+    const { data, ...form } = await reference(input, width, height);
+    await writeFile(file, data);
+    await writeFile(`${file}.json`, JSON.stringify(form));
+  }
+  const bytes = await readFile(file);
+  return { ...JSON.parse(await readFile(`${file}.json`, "utf8")), data: new Float32Array(new Uint8Array(bytes).buffer) };
+};
+
 class Worker {
   constructor(command, args) {
     this.child = spawn("taskset", ["-c", "1", command, ...args], { stdio: ["pipe", "pipe", "inherit"], cwd: here });
@@ -131,6 +149,14 @@ look(process.argv[2]);
 photos.sort();
 photos.splice(photoCount);
 mkdirSync(scratch, { recursive: true });
+const chosen = Object.entries(CLASSES).filter(([name]) => !only?.length || only.some((word) => name.includes(word)));
+const photosOf = (large) => (large ? photos.slice(0, Math.ceil(photos.length / 2)) : photos);
+if (process.argv.includes("--prepare")) {
+  for (const [name, { large }] of chosen)
+    for (const photo of photosOf(large))
+      for (const size of sizes) await wantedOf(await inputOf(name, photo), ...size.split("x").map(Number));
+  process.exit();
+}
 console.log(`${photos.length} photographs: ${photos.map((photo) => path.basename(photo)).join(", ")}`);
 console.log(`sharp ${sharp.versions.sharp}, libvips ${sharp.versions.vips}; ${pairs} pairs; medians over photographs\n`);
 
@@ -140,17 +166,16 @@ for (const size of sizes) {
   console.log(`### ${size}, WebP quality 80\n`);
   console.log("| class | CPU ms, ours | sharp | ratio (range) | wall ratio | peak MB, ours | sharp | PSNR, ours | sharp | worst Δ | SSIM, ours | sharp | worst Δ | bytes ratio |");
   console.log("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
-  for (const [name, { make, rounds, large }] of Object.entries(CLASSES)) {
-    if (only?.length && !only.some((word) => name.includes(word))) continue;
+  for (const [name, { rounds: most, large }] of chosen) {
+    const rounds = Math.max(1, Math.round(most * part));
     const rows = [];
     const [we, they] = workers();
-    for (const photo of large ? photos.slice(0, Math.ceil(photos.length / 2)) : photos) {
-      const input = path.join(scratch, `${name}-${path.basename(photo)}`.replace(/[^\w.-]+/g, "-"));
-      if (!existsSync(input)) await writeFile(input, await make(photo));
+    for (const photo of photosOf(large)) {
+      const input = await inputOf(name, photo);
       const job = { input, variants: `v=${size}`, rounds };
       const outputs = [0, 1].map((place) => path.join(scratch, `out-${place}.webp`));
       const firsts = [await once(0, { ...job, output: outputs[0] }), await once(1, { ...job, output: outputs[1] })];
-      const wanted = await reference(input, width, height);
+      const wanted = await wantedOf(input, width, height);
       const [quality, theirs] = [await compared(outputs[0], wanted), await compared(outputs[1], wanted)];
       await we.ask({ ...job, rounds: 1 });
       await they.ask({ ...job, rounds: 1 });
@@ -184,25 +209,27 @@ for (const size of sizes) {
 console.log(`Median class: ${number(median(summary.map((row) => row.ratio)), 2)} times less CPU than sharp.`);
 console.log(`Process start to the first thumbnail, times faster: ${summary.map((row) => `${row.name} ${number(row.start, 1)}`).join(", ")}.\n`);
 
-// Four variants from one decode.
-const four = "a=300x200;b=160x160;c=600x400;d=1200x400";
+// Four variants from one decode: a page's usual ones, and with a banner that is almost all of a small picture.
+const FOURS = {
+  "96, 160, 300, 480 pixels wide": "a=300x200;b=160x160;c=480x320;d=96x96",
+  "with a banner of 1,200": "a=300x200;b=160x160;c=600x400;d=1200x400",
+};
 console.log("| four variants | CPU ms, ours | sharp, a pipeline each | ratio | sharp, cloned | ratio |\n|---|---|---|---|---|---|");
-for (const name of ["JPEG 2 MP", "JPEG 12 MP", "PNG 2 MP", "WebP 2 MP"]) {
-  const [we, they] = workers();
-  const rows = [];
-  for (const photo of photos.slice(0, 4)) {
-    const input = path.join(scratch, `${name}-${path.basename(photo)}`.replace(/[^\w.-]+/g, "-"));
-    if (!existsSync(input)) await writeFile(input, await CLASSES[name].make(photo));
-    const job = { input, variants: four, rounds: 3 };
-    const turns = [[], [], []];
-    for (let pair = 0; pair <= pairs; pair += 1) {
-      const answers = [await we.ask(job), await they.ask({ ...job, how: "each" }), await they.ask({ ...job, how: "clone" })];
-      if (pair > 0) answers.forEach((answer, place) => turns[place].push(answer.cpu_ms));
+for (const [what, four] of Object.entries(only?.length && !only.includes("four") ? {} : FOURS))
+  for (const name of ["JPEG 2 MP", "JPEG 12 MP", "PNG 2 MP", "WebP 2 MP"]) {
+    const [we, they] = workers();
+    const rows = [];
+    for (const photo of photos.slice(0, 4)) {
+      const job = { input: await inputOf(name, photo), variants: four, rounds: Math.max(1, Math.round(3 * part)) };
+      const turns = [[], [], []];
+      for (let pair = 0; pair <= pairs; pair += 1) {
+        const answers = [await we.ask(job), await they.ask({ ...job, how: "each" }), await they.ask({ ...job, how: "clone" })];
+        if (pair > 0) answers.forEach((answer, place) => turns[place].push(answer.cpu_ms));
+      }
+      rows.push(turns.map(median));
     }
-    rows.push(turns.map(median));
+    we.end();
+    they.end();
+    const [own, each, cloned] = [0, 1, 2].map((place) => median(rows.map((row) => row[place])));
+    console.log(`| ${name}, ${what} | ${number(own, 1)} | ${number(each, 1)} | ${number(each / own, 2)} | ${number(cloned, 1)} | ${number(cloned / own, 2)} |`);
   }
-  we.end();
-  they.end();
-  const [own, each, cloned] = [0, 1, 2].map((place) => median(rows.map((row) => row[place])));
-  console.log(`| ${name} | ${number(own, 1)} | ${number(each, 1)} | ${number(each / own, 2)} | ${number(cloned, 1)} | ${number(cloned / own, 2)} |`);
-}

@@ -3,11 +3,17 @@
 //! An embedded ICC profile says what the numbers mean. One that cannot be read is passed over, as browsers do: the
 //! numbers are then taken for sRGB. Inks without a profile are taken for offset print on coated paper, which is what
 //! most of them were made for; simply inverting them would give colours that no press prints.
+//!
+//! A press' black is not as dark as a screen's. Both ends of the scale are matched (black point compensation), as
+//! littlecms does for sharp and as Adobe's programs do; moxcms leaves it out for inks, so it is done here.
 
 use std::sync::Arc;
 
 use fast_image_resize::pixels::{InnerPixel, U8x3, U8x4, U16x4};
-use moxcms::{ColorProfile, DataColorSpace, Layout, RenderingIntent, Transform8BitExecutor, TransformOptions};
+use moxcms::{
+    ColorProfile, DataColorSpace, Layout, ProfileVersion, RenderingIntent, Transform8BitExecutor,
+    Transform16BitExecutor, TransformOptions,
+};
 
 use super::Refusal;
 use super::geometry::{Orientation, Size};
@@ -26,8 +32,10 @@ pub(super) struct Picture {
 pub(super) enum Converter {
     /// They are sRGB, or nobody says otherwise.
     Srgb,
-    /// By a profile of its kind: of gray, of red, green and blue, of inks.
+    /// By a profile of its kind: of gray, or of red, green and blue.
     Profile(Arc<Transform8BitExecutor>, Layout),
+    /// Inks, by a profile of theirs.
+    Inks(Inks),
     /// Inks, without a profile.
     Coated,
 }
@@ -45,11 +53,10 @@ impl Converter {
         let (from, to) = match (&raster.pixels, profile.color_space) {
             (Pixels::Light(_) | Pixels::Alpha(_), DataColorSpace::Gray) => (Layout::Gray, Layout::Rgb),
             (Pixels::Light(_), found) if found == space => (Layout::Rgb, Layout::Rgb),
-            // Layout has no name for four inks: they go by the name of four channels.
-            (Pixels::Alpha(_) | Pixels::Ink(_), found) if found == space => (Layout::Rgba, Layout::Rgba),
+            (Pixels::Alpha(_), found) if found == space => (Layout::Rgba, Layout::Rgba),
+            (Pixels::Ink(_), found) if found == space => return Inks::new(&profile).map_or(without, Self::Inks),
             _ => return without,
         };
-        let to = if matches!(raster.pixels, Pixels::Ink(_)) { Layout::Rgb } else { to };
         let options = TransformOptions { rendering_intent: RenderingIntent::Perceptual, ..TransformOptions::default() };
         match profile.create_transform_8bit(from, &ColorProfile::new_srgb(), to, options) {
             Ok(transform) => Self::Profile(transform, from),
@@ -75,14 +82,14 @@ impl Converter {
                 converted(&**transform, &gray, bytes.len())
             }
             Self::Profile(transform, _) => converted(&**transform, bytes, bytes.len()),
-            Self::Srgb | Self::Coated => Ok(bytes.to_vec()),
+            Self::Srgb | Self::Coated | Self::Inks(_) => Ok(bytes.to_vec()),
         }
     }
 
     fn ink(&self, pixels: &[U8x4]) -> Result<Vec<u8>, Refusal> {
         match self {
-            Self::Profile(transform, _) => converted(&**transform, U8x4::components(pixels), pixels.len() * 3),
-            Self::Srgb | Self::Coated => {
+            Self::Inks(inks) => inks.srgb(U8x4::components(pixels)),
+            Self::Srgb | Self::Profile(..) | Self::Coated => {
                 let press = Press::new();
                 Ok(pixels.iter().flat_map(|pixel| press.srgb(pixel.0)).collect())
             }
@@ -99,7 +106,7 @@ impl Converter {
                 Ok(pixels.flat_map(|([red, green, blue], [_, _, _, alpha])| [*red, *green, *blue, *alpha]).collect())
             }
             Self::Profile(transform, _) => converted(&**transform, &straight, straight.len()),
-            Self::Srgb | Self::Coated => Ok(straight),
+            Self::Srgb | Self::Coated | Self::Inks(_) => Ok(straight),
         }
     }
 }
@@ -108,6 +115,82 @@ fn converted(transform: &Transform8BitExecutor, from: &[u8], length: usize) -> R
     let mut to = vec![0; length];
     transform.transform(from, &mut to).map_err(Refusal::broken)?;
     Ok(to)
+}
+
+/// From inks to sRGB by an ICC profile, by way of ProPhoto RGB: there is no ink outside of it, while the colours between
+/// two of a table that were cut to fit into sRGB would be wrong.
+pub(super) struct Inks {
+    transform: Arc<Transform16BitExecutor>,
+    /// Light for the upper twelve of the transform's sixteen bits.
+    lights: Vec<f32>,
+    /// From that light to sRGB's, with full ink as black.
+    to_srgb: [[f32; 3]; 3],
+    offset: [f32; 3],
+    /// Bytes of sRGB for roots of light.
+    bytes: Vec<u8>,
+}
+
+/// The black of every perceptual table since version 4 of ICC profiles, relative to paper. ICC.1:2022, 6.3.4.3.
+const PERCEPTUAL_BLACK: f32 = 0.003_48;
+
+/// Nothing that is called black is brighter than this: half of the lightness scale.
+const BRIGHTEST_BLACK: f32 = 0.184;
+
+/// ISO 22028-2 without the straight part at the beginning of its curve, as moxcms has it.
+const PRO_PHOTO_GAMMA: f32 = 1.8;
+
+/// From its light to XYZ relative to paper, D50.
+const PRO_PHOTO_TO_XYZ: [[f32; 3]; 3] = [[0.8273, 0.1402, 0.0325], [0.288, 0.7119, 0.0001], [0.0, 0.0, 1.0]];
+
+/// Steps of the tables of [`Inks`].
+const STEPS: u16 = 4_095;
+
+impl Inks {
+    /// `None` when the profile has no table for it.
+    fn new(profile: &ColorProfile) -> Option<Self> {
+        let options = TransformOptions { rendering_intent: RenderingIntent::Perceptual, ..TransformOptions::default() };
+        // Layout has no name for four inks: they go by the name of four channels.
+        let wide = ColorProfile::new_pro_photo_rgb();
+        let transform = profile.create_transform_16bit(Layout::Rgba, &wide, Layout::Rgb, options).ok()?;
+        let mut full = [0; 3];
+        transform.transform(&[u16::MAX; 4], &mut full).ok()?;
+        let full = full.map(|sample| (f32::from(sample) / f32::from(u16::MAX)).powf(PRO_PHOTO_GAMMA));
+        let by_table = profile.version() < ProfileVersion::V4_0;
+        let black =
+            PRO_PHOTO_TO_XYZ.map(|row| if by_table { dot(row, full).min(BRIGHTEST_BLACK) } else { PERCEPTUAL_BLACK });
+        let (mut to_srgb, mut offset) = ([[0.0; 3]; 3], [0.0; 3]);
+        for ((row, offset), factors) in to_srgb.iter_mut().zip(&mut offset).zip(TO_SRGB) {
+            for ((factor, black), to_xyz) in factors.into_iter().zip(black).zip(PRO_PHOTO_TO_XYZ) {
+                let factor = factor / (1.0 - black);
+                row.iter_mut().zip(to_xyz).for_each(|(sum, part)| *sum += factor * part);
+                *offset -= factor * black;
+            }
+        }
+        let part = |step: u16| f32::from(step) / f32::from(STEPS);
+        let lights = (0..=STEPS).map(|step| part(step).powf(PRO_PHOTO_GAMMA)).collect();
+        let bytes = (0..=STEPS).map(|step| gamma(part(step) * part(step))).collect();
+        Some(Self { transform, lights, to_srgb, offset, bytes })
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the table")]
+    fn srgb(&self, inks: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let from: Vec<u16> = inks.iter().map(|ink| u16::from(*ink) * 257).collect();
+        let mut wide = vec![0_u16; inks.len() / 4 * 3];
+        self.transform.transform(&from, &mut wide).map_err(Refusal::broken)?;
+        let mut bytes = Vec::with_capacity(wide.len());
+        for pixel in wide.as_chunks::<3>().0 {
+            let light = pixel.map(|sample| self.lights[usize::from(sample >> 4)]);
+            for (row, offset) in self.to_srgb.into_iter().zip(self.offset) {
+                let root = (dot(row, light) + offset).clamp(0.0, 1.0).sqrt();
+                bytes.push(self.bytes[(root * f32::from(STEPS) + 0.5) as usize]);
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+fn dot(row: [f32; 3], column: [f32; 3]) -> f32 {
+    row.into_iter().zip(column).map(|(factor, part)| factor * part).sum()
 }
 
 /// Colours that were multiplied by alpha, as bytes. Lanczos may have gone a little beyond what alpha allows.
@@ -248,7 +331,7 @@ impl Press {
         for (place, relative) in relative.iter_mut().enumerate() {
             *relative = (sums[place] * sums[place] - full[place]) / (paper[place] - full[place]);
         }
-        TO_SRGB.map(|row| gamma(row.iter().zip(relative).map(|(factor, part)| factor * part).sum()))
+        TO_SRGB.map(|row| gamma(dot(row, relative)))
     }
 }
 

@@ -5,7 +5,7 @@ mod jpeg;
 mod png;
 mod webp;
 
-use fast_image_resize::pixels::U16x4;
+use fast_image_resize::pixels::{U8x3, U16x4};
 
 use super::geometry::Size;
 use super::probe::{Format, Header};
@@ -23,6 +23,12 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits
 }
 
 /// A picture of `size` whose rows went through `boxes` of `side`.
+fn without_alpha(size: Size, side: u32, boxes: Boxes<U8x3>, profile: Option<Vec<u8>>) -> Raster {
+    let (boxed, pixels) = boxes.finish();
+    Raster { size: boxed, extent: extent(size, side), pixels: Pixels::Light(pixels), profile }
+}
+
+/// The same for one with alpha.
 fn with_alpha(size: Size, side: u32, boxes: Boxes<U16x4>, profile: Option<Vec<u8>>) -> Raster {
     let (boxed, pixels) = boxes.finish();
     let pixels = Pixels::Alpha(pixels).without_needless_alpha();

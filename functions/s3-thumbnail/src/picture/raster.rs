@@ -120,25 +120,25 @@ pub(super) trait Sample: Copy + Default + Into<u32> {
     /// What a box of [`MAX_SIDE`] by [`MAX_SIDE`] of them is added up in, a column at a time.
     type Column: Copy + Default + fmt::Debug + AddAssign + From<Self> + Into<u32>;
 
-    /// The sample of a mean.
-    fn of(mean: u32) -> Self;
+    /// The sample nearest to a mean.
+    fn of(mean: f64) -> Self;
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a mean of samples is a sample")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of samples is a sample")]
 impl Sample for u8 {
     type Column = u16;
 
-    fn of(mean: u32) -> Self {
-        mean as Self
+    fn of(mean: f64) -> Self {
+        (mean + 0.5) as Self
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a mean of samples is a sample")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of samples is a sample")]
 impl Sample for u16 {
     type Column = u32;
 
-    fn of(mean: u32) -> Self {
-        mean as Self
+    fn of(mean: f64) -> Self {
+        (mean + 0.5) as Self
     }
 }
 
@@ -184,18 +184,13 @@ impl<P: InnerPixel<Component: Sample>> Boxes<P> {
 
     /// Averages what has been added up.
     fn close(&mut self) {
-        let channels = P::count_of_components();
         let begin = self.pixels.len();
         self.pixels.resize(begin + self.width.div_ceil(self.side), P::empty());
         let Some(row) = self.pixels.get_mut(begin..) else { return };
-        let averaged = P::components_mut(row).chunks_exact_mut(channels);
-        for (pixel, columns) in averaged.zip(self.columns.chunks(self.side * channels)) {
-            // Fewer at the right and lower edges.
-            let count = u32::try_from(self.rows * columns.len() / channels).unwrap_or(u32::MAX);
-            for (channel, sample) in pixel.iter_mut().enumerate() {
-                let sum: u32 = columns.iter().skip(channel).step_by(channels).map(|column| (*column).into()).sum();
-                *sample = P::Component::of((sum + count / 2) / count);
-            }
+        // Loops of a known length are several times faster.
+        match P::count_of_components() {
+            3 => average::<3, P::Component>(P::components_mut(row), &self.columns, self.side, self.rows),
+            _ => average::<4, P::Component>(P::components_mut(row), &self.columns, self.side, self.rows),
         }
         self.columns.fill(Default::default());
         self.rows = 0;
@@ -212,13 +207,30 @@ impl<P: InnerPixel<Component: Sample>> Boxes<P> {
     }
 }
 
+/// The means of boxes of `side` by `rows`, of `CHANNELS` components, from the sums of their columns.
+fn average<const CHANNELS: usize, S: Sample>(means: &mut [S], columns: &[S::Column], side: usize, rows: usize) {
+    // A division by multiplication: doubles hold every sum exactly.
+    let part = |columns: usize| 1.0 / f64::from(u32::try_from(rows * columns).unwrap_or(u32::MAX));
+    let whole = part(side);
+    for (mean, columns) in means.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(columns.chunks(side * CHANNELS)) {
+        let mut sums = [0_u32; CHANNELS];
+        let columns = columns.as_chunks::<CHANNELS>().0;
+        for column in columns {
+            sums.iter_mut().zip(column).for_each(|(sum, sample)| *sum += (*sample).into());
+        }
+        // Fewer at the right edge.
+        let part = if columns.len() == side { whole } else { part(columns.len()) };
+        mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = S::of(f64::from(sum) * part));
+    }
+}
+
 impl Pixels {
     /// A picture whose alpha is full everywhere has none.
     pub(super) fn without_needless_alpha(self) -> Self {
         match self {
             Self::Alpha(pixels) if pixels.iter().all(|pixel| pixel.0[3] == FULL) => {
                 let light = |pixel: &U16x4| {
-                    let [red, green, blue, _] = pixel.0.map(|sample| u8::of((u32::from(sample) + 127) / 255));
+                    let [red, green, blue, _] = pixel.0.map(|sample| u8::of(f64::from(sample) / 255.0));
                     U8x3::new([red, green, blue])
                 };
                 Self::Light(pixels.iter().map(light).collect())

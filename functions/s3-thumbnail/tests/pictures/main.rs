@@ -1,5 +1,6 @@
 //! Bytes in, thumbnails out: what everybody who uploads a picture may rely on.
 
+mod damage;
 mod hostile;
 mod rendering;
 mod samples;

@@ -40,6 +40,16 @@ fn many_thumbnails_come_of_one_picture_in_the_order_they_were_asked_for() {
 }
 
 #[test]
+fn the_darkest_ink_is_black_and_paper_is_white() {
+    for (ink, colour) in [(255, [0; 3]), (0, [255; 3])] {
+        // As Adobe's programs store inks: the other way round.
+        let inks = jpeg_of(&[255 - ink; 4 * 32 * 32], 32, PixelFormat::CMYK, |_| {});
+        let pixels = rendered(&with_profile(&inks, &samples::press(10)), "8x8", "");
+        close(pixels.at(4, 4), &colour, 2, &format!("ink {ink}"));
+    }
+}
+
+#[test]
 fn a_picture_is_seen_as_it_was_taken() {
     let [red, green, blue, white] = QUARTERS;
     let seen = [

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use moxcms::ColorProfile;
 use s3_thumbnail::picture::{Limits, Refusal, Thumbnail, thumbnails};
 use s3_thumbnail::variant::Variant;
 use turbojpeg::{Colorspace, Compressor, Image, PixelFormat, Subsamp};
@@ -186,6 +187,56 @@ pub fn gif() -> Vec<u8> {
     encoder.write_frame(&frame(vec![0; quarters().len()])).expect("a picture");
     drop(encoder);
     bytes
+}
+
+/// An ICC profile of a press whose colours are all gray: white paper, and full ink as dark as `darkest` of L*.
+pub fn press(darkest: u8) -> Vec<u8> {
+    let lightness =
+        |corner: u8| if corner == 15 { darkest } else { (100 - 20 * corner.count_ones().min(4) as u8).max(darkest) };
+    let byte = |lightness: u8| u8::try_from(u32::from(lightness) * 255 / 100).expect("a byte");
+    let mut table = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
+    for place in 0..9 {
+        table.extend(u32::to_be_bytes(if place % 4 == 0 { 1 << 16 } else { 0 }));
+    }
+    let same: Vec<u8> = (0..=255).collect();
+    table.extend(same.repeat(4));
+    table.extend((0..16).flat_map(|corner| [byte(lightness(corner)), 128, 128]));
+    table.extend(same.repeat(3));
+    let length = u32::try_from(table.len()).expect("short");
+    let mut profile = (144 + length).to_be_bytes().to_vec();
+    profile.extend(b"\0\0\0\0\x02\x40\0\0prtrCMYKLab ");
+    profile.extend([0; 12]);
+    profile.extend(b"acsp");
+    profile.resize(68, 0);
+    profile.extend(b"\0\0\xf6\xd6\0\x01\0\0\0\0\xd3\x2d");
+    profile.resize(128, 0);
+    profile.extend(b"\0\0\0\x01A2B0\0\0\0\x90");
+    profile.extend(length.to_be_bytes());
+    profile.extend(table);
+    profile
+}
+
+/// What damage is done to: every kind, and those whose profiles and transparency are read, too.
+pub fn corpus() -> Vec<Vec<u8>> {
+    let display = ColorProfile::new_display_p3().encode().expect("a profile");
+    let inks = jpeg_of(&[40; 4 * 32 * 32], 32, PixelFormat::CMYK, |_| {});
+    let alpha = [1, 2, 3, 100].repeat(40 * 40);
+    let wide = png_of(&[7; 8 * 9 * 9], (9, 9), png::ColorType::Rgba, png::BitDepth::Sixteen, |_| {});
+    let profiled = png_of(&scene(WIDTH, HEIGHT), (WIDTH, HEIGHT), png::ColorType::Rgb, png::BitDepth::Eight, |info| {
+        info.icc_profile = Some(display.clone().into());
+    });
+    let mut files: Vec<Vec<u8>> = every_kind().into_iter().map(|(_, bytes, _)| bytes).collect();
+    files.extend([
+        include_bytes!("interlaced.png").to_vec(),
+        with_profile(&jpeg(), &display),
+        with_profile(&inks, &press(10)),
+        with_segment(&jpeg(), 0xe1, &[b"Exif\0\0", exif(6).as_slice()].concat()),
+        webp_with_alpha(&alpha, 40, 40),
+        animation(&webp(false), (WIDTH, HEIGHT), (10, 20), (200, 100)),
+        wide,
+        profiled,
+    ]);
+    files
 }
 
 /// Every kind of file that is read, and how far its colours may be off.

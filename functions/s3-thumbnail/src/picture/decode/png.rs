@@ -4,13 +4,14 @@ use fast_image_resize::pixels::{U8x3, U16x4};
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::super::probe::{Header, MAX_PROFILE};
-use super::super::raster::{Boxes, Pixels, Raster, box_side};
+use super::super::raster::{Boxes, Raster, box_side};
 use super::super::{Limits, Refusal};
-use super::{extent, multiplied, multiplied_16, with_alpha};
+use super::{multiplied, multiplied_16, with_alpha, without_alpha};
 
 pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits) -> Result<Raster, Refusal> {
-    // Text is skipped unread. What a profile may inflate to counts against the same limit as the rows.
-    let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
+    // Text is skipped unread. Beside the rows there is room for what else is read: a profile, packed and unpacked, and Exif.
+    let memory = limits.memory.min(header.memory + 4 * MAX_PROFILE as u64);
+    let memory = usize::try_from(memory).unwrap_or(usize::MAX);
     let mut decoder = Decoder::new_with_limits(std::io::Cursor::new(bytes), png::Limits { bytes: memory });
     decoder.set_transformations(Transformations::EXPAND);
     decoder.set_ignore_text_chunk(true);
@@ -33,10 +34,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits
     // What comes after the pixels must be whole, too.
     reader.finish().map_err(Refusal::broken)?;
     Ok(match rows.boxes {
-        Either::Light(boxes) => {
-            let (size, pixels) = boxes.finish();
-            Raster { size, extent: extent(header.size, side), pixels: Pixels::Light(pixels), profile }
-        }
+        Either::Light(boxes) => without_alpha(header.size, side, boxes, profile),
         Either::Alpha(boxes) => with_alpha(header.size, side, boxes, profile),
     })
 }

@@ -30,8 +30,8 @@ pub(super) fn probe(bytes: &[u8]) -> Result<Header, Refusal> {
         }
     }
     let size = Size { width: width.into(), height: height.into() };
-    // The indices of the first picture, and the canvas that it is painted on.
-    let memory = size.pixels() * 5;
+    // The indices of the first picture.
+    let memory = size.pixels();
     Ok(Header { format: Format::Gif, size, orientation: Orientation::UPRIGHT, frames, memory, profile: None })
 }
 
