@@ -25,7 +25,7 @@ use crate::resilience::alert;
 use crate::resilience::circuit_breaker::Circuit;
 use crate::resilience::health::{Finding, Sight, asked, seen};
 use crate::resilience::rate_limit::Bucket;
-use crate::resilience::rollup::{self, Counts, Minute, SHARDS};
+use crate::resilience::rollup::{Counts, Grain, SHARDS};
 use crate::store::{Store, StoreError};
 
 /// How long a provider may take to say how it is.
@@ -35,7 +35,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const MINUTES: i64 = alert::WINDOW.as_secs() as i64 / 60;
 
 /// Minutes until one has been handed on by those who counted it: it ends, and they hand on with their next call.
-const SETTLING: i64 = 2;
+const SETTLING: Duration = Duration::from_secs(2 * 60);
 
 /// What a function answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,11 +85,10 @@ impl Checkup {
     /// The store did not say what calls have shown.
     pub async fn run(&self, paid: bool) -> Result<Checked, StoreError> {
         let now = self.clock.now();
-        let last = Minute::of(now).0 - SETTLING;
-        let minutes = (last - MINUTES + 1..=last).map(Minute);
+        let minutes = Grain::Minute.of(now.before(SETTLING)).and_before(MINUTES);
         let mut keys: Vec<String> = self.patients.iter().flat_map(|patient| Gate::keys(patient.name)).collect();
         let parts = minutes.flat_map(|minute| (0..SHARDS).map(move |shard| (minute, shard)));
-        keys.extend(parts.map(|(minute, shard)| rollup::key(self.integration, minute, shard)));
+        keys.extend(parts.map(|(minute, shard)| minute.key(self.integration, shard)));
         let items = self.store.get_many(&keys).await?;
         let (shared, counted) = items.split_at(2 * self.patients.len());
 
