@@ -5,9 +5,9 @@
 
 use std::fmt::Write as _;
 
+use ieum::resilience::health::Status;
 use ieum::resilience::rollup::Ending;
 
-use crate::health::Status;
 use crate::history::{Series, sum};
 use crate::snapshot::Snapshot;
 

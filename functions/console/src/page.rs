@@ -15,13 +15,13 @@ use ieum::audit::Record;
 use ieum::clock::Timestamp;
 use ieum::config::Stage;
 use ieum::error::{ApiError, INTERNAL, Language};
+use ieum::resilience::health::Reason;
 use ieum::resilience::rollup::{Counts, Ending};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use crate::charts;
-use crate::health::{Reason, Status};
 use crate::history::{Harm, Outage, Series, joined, outages, sum};
 use crate::ledgers::{Found, Span, Wanted};
 use crate::snapshot::{IntegrationState, MOST_COUNTED, ProviderState, Snapshot};
@@ -116,7 +116,7 @@ impl Pages {
             "overview.html",
             json!({
                 "at": korean_time(snapshot.at),
-                "status": word_of(snapshot.status),
+                "status": snapshot.status.name(),
                 "integrations": integrations,
                 "in_doubt": counted(snapshot.in_doubt),
                 "queues": snapshot.queues,
@@ -223,24 +223,6 @@ fn korean_time(time: Timestamp) -> String {
     format!("{day} {}", clock.chars().take(8).collect::<String>())
 }
 
-fn word_of(status: Status) -> &'static str {
-    match status {
-        Status::Healthy => "healthy",
-        Status::Degraded => "degraded",
-        Status::Unhealthy => "unhealthy",
-    }
-}
-
-fn word_of_reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::CircuitOpen => "circuit_open",
-        Reason::CircuitHalfOpen => "circuit_half_open",
-        Reason::Failing => "failing",
-        Reason::Throttled => "throttled",
-        Reason::QuotaUsedUp => "quota_used_up",
-    }
-}
-
 /// A number of which it is known that it may be more.
 fn counted(count: usize) -> String {
     if count >= MOST_COUNTED as usize { format!("{MOST_COUNTED}+") } else { count.to_string() }
@@ -257,7 +239,7 @@ fn of_integration(state: &IntegrationState, language: Language) -> Value {
     let label = format!("{}: {} {}", state.name, text("outages", language), found.len());
     json!({
         "name": state.name,
-        "status": word_of(state.status),
+        "status": state.status.name(),
         "providers": state.providers.iter().map(of_provider).collect::<Vec<_>>(),
         "hour": of_span(&state.hour, &state.name, "last_hour", language),
         "day": of_span(&state.day, &state.name, "last_day", language),
@@ -272,8 +254,8 @@ fn of_provider(provider: &ProviderState) -> Value {
     let health = &provider.health;
     json!({
         "name": health.name,
-        "status": word_of(health.status),
-        "reason": health.reason.map(word_of_reason),
+        "status": health.status.name(),
+        "reason": health.reason.map(Reason::name),
         "until": health.until,
         "circuit": provider.circuit,
         "failures": provider.failures,

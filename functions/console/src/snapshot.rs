@@ -12,13 +12,14 @@ use ieum::delivery::ledger::IN_DOUBT;
 use ieum::error::{ApiError, STORE_UNAVAILABLE};
 use ieum::gate::Gate;
 use ieum::resilience::circuit_breaker::{Circuit, Verdict};
+use ieum::resilience::health::{self, State, Status};
 use ieum::resilience::rate_limit::Bucket;
 use ieum::resilience::rollup::Grain;
 use ieum::settings::{Editor, Stored};
 use ieum::store::{Item, Store, StoreError};
 use tokio::sync::Mutex;
 
-use crate::health::{ProviderHealth, Status, of_integration};
+use crate::health::{ProviderHealth, of_integration};
 use crate::history::{DAY, HOUR, History, Series};
 use crate::integrations::{Integrations, lists, schema};
 use crate::queues::{Depth, Queues};
@@ -144,16 +145,22 @@ impl Observer {
         Ok(Snapshot { at: now, status, integrations, in_doubt: in_doubt?, queues })
     }
 
-    /// The circuit and the limit of every provider, integration by integration.
-    async fn providers(&self) -> Result<Vec<[Item; 2]>, StoreError> {
-        let keys: Vec<String> =
-            self.integrations.values().flatten().flat_map(|provider| Gate::keys(provider)).collect();
+    /// The circuit, the limit and what the last check found of every provider, integration by integration.
+    async fn providers(&self) -> Result<Vec<[Item; 3]>, StoreError> {
+        let all = self.integrations.iter();
+        let pairs = all.flat_map(|(name, providers)| providers.iter().map(move |provider| (name, provider)));
+        let keys: Vec<String> = pairs
+            .flat_map(|(name, provider)| {
+                let [circuit, bucket] = Gate::keys(provider);
+                [circuit, bucket, health::key(&health::provider(name, provider))]
+            })
+            .collect();
         let trips = join_all(keys.chunks(100).map(|keys| self.store.get_many(keys))).await;
         let mut items = Vec::with_capacity(keys.len());
         for trip in trips {
             items.extend(trip?.into_iter().map(Option::unwrap_or_default));
         }
-        Ok(items.chunks_exact(2).map(|two| [two[0].clone(), two[1].clone()]).collect())
+        Ok(items.as_chunks().0.to_vec())
     }
 
     async fn settings(&self, name: &str, providers: &[String]) -> Result<Stored, StoreError> {
@@ -171,7 +178,7 @@ impl Observer {
     }
 }
 
-fn provider(name: &str, [circuit, bucket]: &[Item; 2], stored: &Stored, now: Timestamp) -> ProviderState {
+fn provider(name: &str, [circuit, bucket, checked]: &[Item; 3], stored: &Stored, now: Timestamp) -> ProviderState {
     let (circuit, bucket) = (Circuit::from(circuit), Bucket::from(bucket));
     let number = |noun: &str| {
         let variable = format!("{}_{noun}", name.to_uppercase().replace('-', "_"));
@@ -180,7 +187,7 @@ fn provider(name: &str, [circuit, bucket]: &[Item; 2], stored: &Stored, now: Tim
     };
     let behind_us = bucket.tat_us.saturating_sub(now.as_millis() * 1_000);
     ProviderState {
-        health: ProviderHealth::judge(name, &circuit, &bucket, now),
+        health: ProviderHealth::judge(name, &circuit, &bucket, &State::from(checked), now),
         circuit: match circuit.verdict(now) {
             Verdict::Closed => "closed",
             Verdict::HalfOpen => "half_open",

@@ -176,7 +176,7 @@ pub(super) const TEXTS: [(&str, Sentence); 129] = [
 ];
 
 /// Stable words of the layer, for whoever reads the page.
-pub(super) const WORDS: [(&str, Sentence); 64] = [
+pub(super) const WORDS: [(&str, Sentence); 65] = [
     text("healthy", "정상", "healthy"),
     text("degraded", "주의", "degraded"),
     text("unhealthy", "장애", "unhealthy"),
@@ -190,6 +190,7 @@ pub(super) const WORDS: [(&str, Sentence); 64] = [
     text("unanswered", "응답 없음", "unanswered"),
     text("unreachable", "연결 실패", "unreachable"),
     text("timeout", "시간 초과", "timeout"),
+    text("timed_out", "점검 시간 초과", "did not answer the check"),
     text("unavailable", "공급자 오류", "unavailable"),
     text("rejected", "거절됨", "rejected"),
     text("unauthorized", "인증 거부", "unauthorized"),
