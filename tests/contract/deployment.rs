@@ -13,18 +13,23 @@ use super::{dead_letters, read, sources, template};
 const ANYWHERE: [(&str, &str); 1] = [("sns:Publish", "a phone number has no ARN")];
 
 /// Each action, and the words in a program that need it; `""` is in every program, for the kernel needs it.
-const NEEDED: [(&str, &[&str]); 18] = [
+const NEEDED: [(&str, &[&str]); 23] = [
     ("dynamodb:GetItem", &[""]),
     ("dynamodb:UpdateItem", &[""]),
     ("dynamodb:BatchGetItem", &[".get_many(", "BatchIntegration", "Recipients"]),
     ("dynamodb:Query", &[".due(", ".listed(", "queue::sweep("]),
+    ("dynamodb:Scan", &["dyn Whole"]),
+    ("dynamodb:DescribeTable", &["dyn Whole"]),
     ("secretsmanager:GetSecretValue", &[""]),
-    ("s3:GetObject", &[".blobs()", ".s3()"]),
-    ("s3:PutObject", &[".blobs()", ".s3()"]),
-    ("s3:ListBucket", &[".blobs()", ".s3()"]),
+    ("secretsmanager:DescribeSecret", &["describe_secret"]),
+    ("s3:GetObject", &[".blobs()", ".s3()", "archive"]),
+    ("s3:PutObject", &[".blobs()", ".s3()", "archive"]),
+    ("s3:ListBucket", &[".blobs()", ".s3()", "archive"]),
+    ("s3:AbortMultipartUpload", &["export"]),
     ("sqs:SendMessage", &[".queue(", ".sqs()"]),
     ("sqs:ReceiveMessage", &[".redrive("]),
     ("sqs:DeleteMessage", &[".redrive("]),
+    ("sqs:GetQueueAttributes", &[".depth("]),
     ("events:PutEvents", &[".events("]),
     ("sns:Publish", &["(\"Action\", \"Publish\")", "ALERT_TOPIC_ARN"]),
     ("ses:SendEmail", &["/v2/email/outbound-emails"]),
