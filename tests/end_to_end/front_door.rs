@@ -42,7 +42,7 @@ pub(crate) async fn paths_arrive_as_they_were_sent(stage: &mut Stage) {
 }
 
 pub(crate) async fn unknown_routes_and_methods_are_refused_in_the_error_format(stage: &mut Stage) {
-    for (method, path) in [("GET", "/v1/company/1"), ("GET", "/"), ("DELETE", "/v1/companies/1234567891")] {
+    for (method, path) in [("GET", "/v1/company/1"), ("POST", "/"), ("DELETE", "/v1/companies/1234567891")] {
         let answer = stage.client.send(method, path, None).await;
         assert!(matches!(answer.status, 404 | 405), "{method} {path}: {}", answer.text);
         let error = &answer.body["error"];

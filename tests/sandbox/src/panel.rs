@@ -125,12 +125,13 @@ fn render(registry: &Registry, language: usize) -> String {
         for (provider, _) in LETTERS.iter().filter(|(_, of)| *of == kind) {
             let Some(mounted) = registry.find(provider) else { continue };
             let state = mounted.stats().state;
-            for letter in state[kind].as_array().into_iter().flatten().rev().take(NEWEST) {
+            // By its place among all that were sent, so that it stays open when newer ones come.
+            let letters = state[kind].as_array().map(Vec::as_slice).unwrap_or_default();
+            for (place, letter) in letters.iter().enumerate().rev().take(NEWEST) {
                 none = false;
                 let _ = write!(
                     page,
-                    "<details id=\"{provider}-{}\"><summary>{provider}: {}</summary><pre tabindex=\"0\">{}</pre></details>",
-                    escaped(&name_of(letter)),
+                    "<details id=\"{provider}-{place}\"><summary>{provider}: {}</summary><pre tabindex=\"0\">{}</pre></details>",
                     escaped(&summary(letter)),
                     escaped(
                         &serde_json::to_string_pretty(letter)
@@ -158,12 +159,6 @@ fn form(page: &mut String, id: &str, path: &str, words: &str, about: &str, field
         let _ = write!(page, "<input type=\"hidden\" name=\"{name}\" value=\"{}\"{number}>", escaped(value));
     }
     let _ = write!(page, "<button id=\"{id}\">{words}<span class=\"unseen\"> {about}</span></button></form> ");
-}
-
-/// What a mail or text is called by its provider, or else by what is in it.
-fn name_of(letter: &Value) -> String {
-    let named = ["message_id", "messageId", "sid"].iter().find_map(|name| letter[*name].as_str());
-    named.map_or_else(|| letter.to_string().len().to_string(), str::to_owned)
 }
 
 /// Whom it went to and what it is about, as far as its form is known.
