@@ -250,6 +250,7 @@ pub(crate) async fn the_page_can_be_used_without_sight_or_mouse_in_both_language
                 let hint = "document.querySelector('a[href^=\"#webhook?id=toss%3Ahint\"]')?.hash ?? null";
                 if let Value::String(link) = browser.run(&page, hint).await {
                     go(&mut browser, &page, &link, "webhook-heading").await;
+                    browser.picture(&page, &format!("console-webhook-{name}-{lang}")).await;
                     let shown = "document.getElementById('view').textContent.includes('<img src=x')";
                     return (browser.run(&page, shown).await == true).then_some(());
                 }

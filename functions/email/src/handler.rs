@@ -71,7 +71,8 @@ pub enum Action {
 
 const SEND: Access = Access::Scope("email:send");
 const READ: Access = Access::Scope("email:read");
-const WRITE: Access = Access::Scope("email:write");
+/// Who blocks an address by hand, or frees it, operates the layer.
+const OPERATE: Access = Access::Scope("ops:write");
 
 const fn route(method: &'static str, path: &'static str, access: Access, action: Action) -> Route<Action> {
     Route { method, path, access, action }
@@ -86,8 +87,8 @@ pub const ROUTES: [Route<Action>; 13] = [
     route("GET", "/v1/email-templates", READ, Action::Templates),
     route("POST", "/v1/email-templates/{name}/preview", READ, Action::Preview),
     route("GET", "/v1/suppressions/{address}", READ, Action::Suppression),
-    route("PUT", "/v1/suppressions/{address}", WRITE, Action::Suppress),
-    route("DELETE", "/v1/suppressions/{address}", WRITE, Action::Release),
+    route("PUT", "/v1/suppressions/{address}", OPERATE, Action::Suppress),
+    route("DELETE", "/v1/suppressions/{address}", OPERATE, Action::Release),
     // Signed by their senders.
     route("POST", "/v1/webhooks/sendgrid", Access::Public, Action::SendGridEvents),
     route("POST", "/v1/webhooks/ses", Access::Public, Action::SesEvents),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
+use ieum::clock::Clock;
 use ieum::testing::door::unsent;
 use ieum_sandbox::Mode;
 use serde_json::{Value, json};
@@ -437,6 +438,22 @@ async fn each_night_finds_what_nobody_told() {
     assert_eq!(report("iamport")["repaired"], 0, "the second time there is nothing to repair");
     assert_eq!(door.sandbox.calls("iamport").await - calls, 2, "two pages of the list, and no payment");
     assert_eq!(door.told("iamport/2026-11-21").len(), 2, "each run is told");
+}
+
+#[tokio::test]
+async fn a_webhook_that_waits_for_its_next_attempt_is_listed() {
+    let door = Door::open().await;
+    // The provider does not know the payment yet.
+    assert_eq!(door.send("toss-status").await.status, 200);
+    door.work().await;
+    assert_eq!(door.outcome().0, "received");
+    let mut list = event("events");
+    let now = door.clock.now().rfc3339();
+    list["rawQueryString"] = json!(format!("status=received&from=2026-11-01T00:00:00Z&to={now}"));
+    let found = door.serve(list.clone()).await.body["events"].clone();
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    list["rawQueryString"] = json!("status=received&from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z");
+    assert_eq!(door.serve(list).await.body["events"], json!([]), "received later");
 }
 
 /// What a payment goes through at Toss, and what is told of it when all is heard in order.

@@ -526,16 +526,21 @@ pub async fn listed(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Webhook>, StoreError> {
+    // What has not ended stands where it is due, which may be long after it was received.
+    let span = if status.is_ended() { [from, to] } else { [0, i64::MAX].map(Timestamp::from_millis) };
+    let wanted = |webhook: &Webhook| {
+        webhook.status == status && (status.is_ended() || (from..=to).contains(&webhook.received_at))
+    };
     let mut found = Vec::new();
     for list in lists(list, status, from, to, now) {
         let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         if left == 0 {
             break;
         }
-        for keys in store.listed(&list, from, to, left).await?.chunks(100) {
+        for keys in store.listed(&list, span[0], span[1], left).await?.chunks(100) {
             let items = store.get_many(keys).await?;
             let webhooks = items.iter().filter_map(|item| Webhook::read(item.as_ref()?));
-            found.extend(webhooks.filter(|webhook| webhook.status == status));
+            found.extend(webhooks.filter(wanted));
         }
     }
     Ok(found)

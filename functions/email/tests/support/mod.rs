@@ -225,7 +225,7 @@ fn secrets() -> String {
     let key = |id: &str, scopes: &[&str]| door::api_key(id, &format!("{id}-key"), scopes);
     let secrets = json!({
         "ieum": door::ieum_secret(&[
-            key("portal", &["email:send", "email:read", "email:write"]),
+            key("portal", &["email:send", "email:read", "ops:write"]),
             key("reader", &["email:read"]),
         ]),
         "email": {"unsubscribe_key": "unsubscribe-key-of-a-test"},
