@@ -237,7 +237,7 @@ struct Page {
 }
 
 impl Page {
-    /// The number of the next page. After the last one comes 0, or `false`, as clients of the vendor's expect.
+    /// The number of the next page. After the last one comes 0, or `false`, as public clients of it expect.
     fn following(&self) -> Result<Option<u64>, ProviderError> {
         if self.next == false {
             return Ok(None);
