@@ -29,7 +29,7 @@ pub const METRIC: &str = "ieum::metric";
 pub const NAMESPACE: &str = "Ieum";
 
 /// The fields of a [`METRIC`] event that become metrics, with their units.
-pub const METRICS: [(&str, &str); 14] = [
+pub const METRICS: [(&str, &str); 16] = [
     ("success", "Count"),
     ("failure", "Count"),
     ("duration_ms", "Milliseconds"),
@@ -44,6 +44,8 @@ pub const METRICS: [(&str, &str); 14] = [
     ("circuit_open", "Count"),
     ("health_run", "Count"),
     ("backup_run", "Count"),
+    ("backup_age_seconds", "Seconds"),
+    ("backup_read_age_seconds", "Seconds"),
 ];
 
 /// How much is written.

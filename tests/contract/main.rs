@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
+mod costs;
 mod deployment;
 mod openapi;
 mod promises;
@@ -275,7 +276,7 @@ fn faults_of_queues(template: &Yaml) -> Vec<String> {
             (once, "either a function consumes it, or it holds dead letters"),
             (dead.contains(id) || received && known, "after five receipts a wake-up is a dead letter"),
             (two_weeks, "what is dead is kept for two weeks"),
-            (queue["SqsManagedSseEnabled"] == true, "it is not encrypted"),
+            (arn_of(&queue["KmsMasterKeyId"]).is_some(), "it is not encrypted with our key"),
         ] {
             if !holds {
                 faults.push(format!("{id}: {what}"));
@@ -312,7 +313,7 @@ fn a_queue_hands_each_wake_up_out_until_it_is_done_or_a_dead_letter() {
         ("VisibilityTimeout: 360", "VisibilityTimeout: 359"),
         ("maxReceiveCount: 5", "maxReceiveCount: 1"),
         ("MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600"),
-        ("SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false"),
+        ("KmsMasterKeyId: !GetAtt DataKey.Arn", "SqsManagedSseEnabled: true"),
         ("Type: SQS\n", "Type: SNS\n"),
         ("!GetAtt EmailDeadLetters.Arn", "!GetAtt EmailQueue.Arn"),
         ("!GetAtt EmailDeadLetters.Arn", "!GetAtt Elsewhere.Arn"),
@@ -472,7 +473,7 @@ fn checked_integrations(template: &Yaml) -> Vec<(String, String)> {
         panic!("the schedule checks nothing");
     };
     assert!(!check.paid);
-    let function = |asked: &str| asked.trim_start_matches("${").trim_end_matches('}').to_owned();
+    let function = |asked: &str| asked.trim_start_matches("${").trim_end_matches(".Alias}").to_owned();
     check.functions.iter().map(|asked| (asked.integration.clone(), function(&asked.function))).collect()
 }
 
@@ -493,8 +494,12 @@ fn every_function_with_providers_is_checked_every_five_minutes() {
     assert_eq!(checked.iter().map(|(integration, _)| integration.clone()).collect::<BTreeSet<_>>(), shown);
     let statements = cron["Policies"][0]["Statement"].as_sequence().expect("statements");
     let invokes = statements.iter().find(|statement| statement["Action"] == "lambda:InvokeFunction");
+    let alias_of = |value: &Yaml| {
+        let Yaml::Tagged(tagged) = value else { return None };
+        tagged.value.as_str()?.strip_suffix(".Alias").map(str::to_owned)
+    };
     let allowed: BTreeSet<String> =
-        invokes.and_then(|one| one["Resource"].as_sequence()).into_iter().flatten().filter_map(arn_of).collect();
+        invokes.and_then(|one| one["Resource"].as_sequence()).into_iter().flatten().filter_map(alias_of).collect();
     assert_eq!(checked.into_iter().map(|(_, function)| function).collect::<BTreeSet<_>>(), allowed);
 }
 
@@ -565,6 +570,29 @@ fn dead_letters_and_missed_runs_are_alarmed() {
     assert_eq!((&backup["MetricName"], &backup["TreatMissingData"]), (&"backup_run".into(), &"breaching".into()));
     assert_eq!(backup["Dimensions"][0]["Value"], health_cron::backups::BACKUPS[0].0);
     assert_eq!((&backup["Period"], &backup["EvaluationPeriods"]), (&3_600.into(), &26.into()));
+    // An alarm looks back a week at most: the age of what is made each week comes with each check.
+    let [daily, weekly] = health_cron::backups::BACKUPS.map(|(of, _)| of);
+    let hours = 60 * 60;
+    for (id, metric, of, seconds) in [
+        ("WeeklyBackupMissedAlarm", "backup_age_seconds", weekly, (7 * 24 + 2) * hours),
+        ("BackupUnreadAlarm", "backup_read_age_seconds", daily, 26 * hours),
+        ("WeeklyBackupUnreadAlarm", "backup_read_age_seconds", weekly, (7 * 24 + 2) * hours),
+    ] {
+        let alarm = found[id];
+        assert_eq!((&alarm["MetricName"], &alarm["Dimensions"][0]["Value"]), (&metric.into(), &of.into()), "{id}");
+        assert_eq!((&alarm["Threshold"], &alarm["Statistic"]), (&seconds.into(), &"Maximum".into()), "{id}");
+        assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold", "{id}");
+        // Whoever tells it tells it more often than this looks.
+        assert!(alarm["Period"].as_u64() > Some(ieum::resilience::health::PERIOD.as_secs()), "{id}");
+    }
+    for (id, alarm) in &found {
+        let span =
+            alarm["Period"].as_u64().zip(alarm["EvaluationPeriods"].as_u64()).map(|(period, times)| period * times);
+        assert!(
+            span.is_none_or(|span| span <= 7 * 24 * hours),
+            "{id}: CloudWatch takes no alarm over more than a week"
+        );
+    }
     let alarm = found["HealthRunMissedAlarm"];
     assert_eq!((&alarm["MetricName"], &alarm["TreatMissingData"]), (&"health_run".into(), &"breaching".into()));
     let waited =

@@ -129,7 +129,8 @@ impl Backups {
         Ok(backup::check(&*self.archive, &manifest).await?.items)
     }
 
-    /// How each backup is. What is asked for the first time is waited for from now on.
+    /// How each backup is. What is asked for the first time is waited for from now on. The metrics say how old it is, and since
+    /// when nobody has read it back: an alarm of CloudWatch cannot look back as far as a week.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -143,6 +144,11 @@ impl Backups {
                 let since = Action::SetIfAbsent("watched_since", now.as_millis().into());
                 self.store.update(&Update::of(key(of)).then([since])).await?;
             }
+            let age = |name| now.since(since(&item, name).unwrap_or(now)).as_secs();
+            tracing::info!(
+                target: METRIC, integration = of, backup_age_seconds = age("ended_at"), backup_read_age_seconds = age("read_at"),
+                "backup.age"
+            );
             findings.push((subject(of), judge(&item, calendar, now)));
         }
         Ok(findings)
@@ -159,15 +165,22 @@ fn known(of: &str) -> Result<(), Cause> {
     if known { Ok(()) } else { Err(format!("nothing is backed up as `{of}`").into()) }
 }
 
+fn time(item: &Item, name: &str) -> Option<Timestamp> {
+    item.number(name).map(Timestamp::from_millis)
+}
+
+/// When what `name` notes has happened last, or is waited for.
+fn since(item: &Item, name: &str) -> Option<Timestamp> {
+    time(item, name).max(time(item, "watched_since"))
+}
+
 /// What `item` says of a backup that is made by `calendar`.
 fn judge(item: &Item, calendar: Calendar, now: Timestamp) -> Finding {
-    let time = |name| item.number(name).map(Timestamp::from_millis);
-    let since = time("ended_at").max(time("watched_since")).unwrap_or(now);
-    if time("corrupt_at").is_some() {
+    if time(item, "corrupt_at").is_some() {
         Finding::Down(Reason::BackupCorrupt)
-    } else if time("short_at").is_some() {
+    } else if time(item, "short_at").is_some() {
         Finding::Down(Reason::BackupShort)
-    } else if calendar.is_missed(since, now) {
+    } else if calendar.is_missed(since(item, "ended_at").unwrap_or(now), now) {
         Finding::Down(Reason::BackupMissed)
     } else {
         Finding::Well

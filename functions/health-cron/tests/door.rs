@@ -22,6 +22,7 @@ use ieum::resilience::health::{self, Finding, PERIOD, Reason, Sight, Status};
 use ieum::runtime::{Answer, answer};
 use ieum::start::Kernel;
 use ieum::store::{Action, DUE, MemoryStore, NOT_BEFORE, Update};
+use ieum::telemetry::{self, Captured, LevelSwitch};
 use ieum::testing::{ManualClock, aws_at};
 use serde_json::{Value, json};
 
@@ -384,6 +385,28 @@ async fn a_run_that_does_not_come_is_missed_an_hour_later() {
     scene.check().await.expect("a check");
     assert_eq!(scene.told().len(), 1);
     assert_eq!(scene.state("backup/table/daily").status, Status::Healthy);
+}
+
+#[tokio::test]
+async fn each_check_says_how_old_the_backups_are_and_since_when_nobody_has_read_them_back() {
+    let (scene, written) = (Scene::new().await, Captured::default());
+    let clock = Arc::clone(&scene.clock) as SharedClock;
+    let subscriber = telemetry::subscriber(LevelSwitch::default(), &[], Box::new(written.clone()), clock);
+    let _written = tracing::subscriber::set_default(subscriber);
+    scene.all_are_well();
+    scene.check().await.expect("a check, from which on both are waited for");
+    scene.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(scene.send("backup").await, Ok(Answer::Done(())));
+    scene.check().await.expect("a check");
+    let lines = written.lines();
+    let ages: Vec<_> = lines.iter().filter(|line| line["message"] == "backup.age").collect();
+    let [.., daily, weekly] = &ages[..] else { panic!("{lines:?}") };
+    let said = |line: &BTreeMap<String, Value>| {
+        (line["integration"].clone(), line["backup_age_seconds"].clone(), line["backup_read_age_seconds"].clone())
+    };
+    assert_eq!(said(daily), (json!("table/daily"), json!(300), json!(3_900)));
+    assert_eq!(said(weekly), (json!("table/weekly"), json!(3_900), json!(3_900)));
+    assert!(daily.contains_key("_aws"), "they are metrics");
 }
 
 #[tokio::test]

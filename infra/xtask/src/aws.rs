@@ -62,6 +62,7 @@ pub enum AwsError {
 pub(crate) enum Service {
     DynamoDb,
     Events,
+    Kms,
     Logs,
     SecretsManager,
     Sqs,
@@ -73,6 +74,7 @@ impl Service {
         match self {
             Self::DynamoDb => ("dynamodb", "DynamoDB_20120810", "1.0"),
             Self::Events => ("events", "AWSEvents", "1.1"),
+            Self::Kms => ("kms", "TrentService", "1.1"),
             Self::Logs => ("logs", "Logs_20140328", "1.1"),
             Self::SecretsManager => ("secretsmanager", "secretsmanager", "1.1"),
             Self::Sqs => ("sqs", "AmazonSQS", "1.0"),

@@ -4,11 +4,12 @@
 //! it never made. So each resource goes through its service's API, one file per service family, and what the service
 //! then says about it is compared with the template. A new resource type is one arm in [`create`] (it exists on its
 //! own) or in [`wire`] (it connects others); a property nobody applies is an error. Permissions are not created: the
-//! local AWS checks none.
+//! local AWS checks none. Keys are, but what they encrypt in an account is kept here as it is.
 
 mod api;
 mod dynamodb;
 mod events;
+mod kms;
 mod lambda;
 mod s3;
 mod schedules;
@@ -211,6 +212,8 @@ async fn create(
     Ok(Some(match resource.kind.as_str() {
         "AWS::DynamoDB::Table" => dynamodb::table(aws, &item).await?,
         "AWS::Events::EventBus" => events::bus(aws, &item).await?,
+        "AWS::KMS::Alias" => kms::alias(aws, &item).await?,
+        "AWS::KMS::Key" => kms::key(aws, &item).await?,
         "AWS::S3::Bucket" => s3::bucket(aws, &item).await?,
         "AWS::SecretsManager::Secret" => secrets::secret(aws, &item, &site.secrets).await?,
         FUNCTION => {

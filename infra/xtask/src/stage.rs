@@ -18,6 +18,7 @@ use ieum::secrets::SecretShape;
 use payment_webhook::providers::{iamport, kakaopay, portone, stripe, toss};
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use sms::providers::{solapi, twilio};
 use verify::providers::{nice, nts};
 
@@ -25,6 +26,10 @@ use crate::template::{Attributes, FUNCTION, Resource, Scope, Template, TemplateE
 
 /// The stages that have a file.
 pub const STAGES: [&str; 3] = ["dev", "staging", "production"];
+
+/// What stands in the template for a digest of the stage's parameters. SAM makes a version of a function when its text changes,
+/// and of a variable that refers to a parameter the text stays the same.
+pub const SETTINGS: &str = "@settings@";
 
 /// A stage as its file describes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -264,12 +269,18 @@ pub fn plan(name: &str, stage: &Stage) -> (Vec<Step>, (PathBuf, String)) {
     let parameters = format!("target/deploy/{name}.json");
     let packaged = format!("target/deploy/{name}.yaml");
     let Stack { name: stack, region } = &stage.stack;
+    let content = Value::from(overrides).to_string();
+    let digest = hex::encode(Sha256::digest(&content).get(..8).unwrap_or_default());
     let step = |purpose, command: &str| Step { purpose, command: command.split(' ').map(str::to_owned).collect() };
     let steps = vec![
         step("build each function for Lambda", "sam build --beta-features"),
         step(
             "upload what was built",
             &format!("sam package --resolve-s3 --region {region} --output-template-file {packaged}"),
+        ),
+        step(
+            "make a version of each function whose settings have changed",
+            &format!("sed -i.bak s/{SETTINGS}/{digest}/ {packaged}"),
         ),
         step(
             "create or change the stack",
@@ -280,7 +291,6 @@ pub fn plan(name: &str, stage: &Stage) -> (Vec<Step>, (PathBuf, String)) {
             ),
         ),
     ];
-    let content = Value::from(overrides).to_string();
     (steps, (PathBuf::from(parameters), content))
 }
 
@@ -372,5 +382,19 @@ mod tests {
             last.contains("--stack-name ieum-dev") && last.contains(&format!("file://{}", path.display())),
             "{last}"
         );
+    }
+
+    #[test]
+    fn other_parameters_make_other_versions_and_the_same_ones_none() {
+        let stage = check(&root(), "dev", None).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let marked = |stage: &Stage| {
+            let (steps, _) = plan("dev", stage);
+            let mut marks = steps.into_iter().map(|step| step.command.join(" "));
+            marks.find(|command| command.contains(SETTINGS)).unwrap_or_default()
+        };
+        let mut other = stage.clone();
+        other.parameters.insert("LogLevel".to_owned(), "debug".to_owned());
+        assert_eq!(marked(&stage), marked(&stage.clone()));
+        assert!(marked(&stage) != marked(&other) && !marked(&stage).is_empty());
     }
 }

@@ -112,8 +112,8 @@ pub(crate) const FUNCTION: &str = "AWS::Serverless::Function";
 const HTTP_API: &str = "AWS::Serverless::HttpApi";
 
 /// Properties that only connect resources which all exist already. They are applied last, so their references do not
-/// order the creation.
-const WIRING: [&str; 4] = ["Events", "Policies", "NotificationConfiguration", "Subscription"];
+/// order the creation. (`DeploymentPreference` names alarms that name the function; nothing of it is applied.)
+const WIRING: [&str; 5] = ["DeploymentPreference", "Events", "Policies", "NotificationConfiguration", "Subscription"];
 
 /// Whether a property only connects its resource to others.
 pub(crate) fn is_wiring(property: &str) -> bool {

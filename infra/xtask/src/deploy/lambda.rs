@@ -34,8 +34,8 @@ pub(super) async fn function(site: &Site, resource: &Resource, item: &Item) -> R
     let meaningless = [
         "Architectures",
         "AutoPublishAlias",
+        "AutoPublishAliasAllProperties",
         "CodeUri",
-        "DeploymentPreference",
         "LoggingConfig",
         "PackageType",
         "PermissionsBoundary",
@@ -82,7 +82,8 @@ pub(super) async fn function(site: &Site, resource: &Resource, item: &Item) -> R
         verify::holds("EventInvokeConfig", &wanted, &found)?;
     }
     let arn = created["FunctionArn"].as_str().unwrap_or_default();
-    let attributes = Attributes::new(name.clone()).with("Arn", arn);
+    // There is one version here, and whoever asks for an alias gets it.
+    let attributes = Attributes::new(name.clone()).with("Arn", arn).with("Alias", &name);
     Ok((attributes, Function { id: item.id.clone(), name, configuration: Value::Object(configuration) }))
 }
 
