@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_yaml_ng::Value as Yaml;
 
-use super::{dead_letters, read, sources, template};
+use super::{read, sources, template};
 
 /// What is allowed for every resource, because nothing narrower exists.
 const ANYWHERE: [(&str, &str); 1] = [("sns:Publish", "a phone number has no ARN")];
@@ -407,8 +407,8 @@ fn faults_of_rollout(template: &Yaml) -> Vec<String> {
             let of = each(&alarm["Dimensions"]).into_iter().find(|dimension| dimension["Name"] == name);
             of.map_or(&Yaml::Null, |dimension| &dimension["Value"])
         };
-        let of_alias = tagged(dimension("Resource"), "Sub") == Some(&format!("${{{id}}}:live"));
-        must(id, tagged(dimension("FunctionName"), "Ref") == Some(id) && of_alias, "its errors are not counted");
+        let of_alias = tagged(dimension("Resource"), "Sub").is_some_and(|name| name == format!("${{{id}}}:live"));
+        must(id, tagged(dimension("FunctionName"), "Ref") == Some(*id) && of_alias, "its errors are not counted");
         let raised = alarm["Namespace"] == "AWS/Lambda" && alarm["MetricName"] == "Errors";
         let raised = raised && alarm["Period"] == 60 && alarm["DatapointsToAlarm"] == 1 && alarm["Threshold"] == 0;
         must(id, raised, "an error does not raise it before the canary is over");
@@ -562,7 +562,9 @@ fn faults_of_dashboard(template: &Yaml) -> Vec<String> {
             };
             let Some((name, filed)) = of_ours else { continue };
             match known(&name) {
-                Some(name) => drop(shown.insert((name, filed.split(',').filter_map(known).collect::<BTreeSet<_>>()))),
+                Some(name) => {
+                    shown.insert((name, filed.split(',').filter_map(known).collect::<BTreeSet<_>>()));
+                }
                 None => faults.push(format!("nobody writes `{name}`")),
             }
         }
@@ -680,8 +682,8 @@ fn everything_kept_is_encrypted_with_our_key_which_serves_each_for_what_is_its_o
             ("mail-events\n      KmsMasterKeyId: !GetAtt DataKey.Arn\n", "mail-events\n"),
             ("iam::${AWS::AccountId}:root\"", "iam::123456789012:root\""),
             ("[kms:Decrypt, kms:GenerateDataKey*]", "kms:*"),
-            ("[cloudwatch.amazonaws.com, s3.amazonaws.com,", "[s3.amazonaws.com,"),
-            ("[cloudwatch.amazonaws.com,", "[ec2.amazonaws.com, cloudwatch.amazonaws.com,"),
+            ("[budgets.amazonaws.com, cloudwatch.amazonaws.com,", "[budgets.amazonaws.com,"),
+            ("[budgets.amazonaws.com,", "[ec2.amazonaws.com, budgets.amazonaws.com,"),
             (&(via("dynamodb") + &via("secretsmanager")), &via("dynamodb")),
             (&via("dynamodb"), &(via("dynamodb") + &via("kinesis"))),
             ("Action: kms:GenerateDataKey\n", "Action: kms:Encrypt\n"),
@@ -800,7 +802,8 @@ fn who_changed_what_is_kept_for_a_year_and_is_in_every_backup() {
         store.page(0, 1, None).await.expect("what is kept").items
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let [(key, item)] = &runtime.block_on(noted)[..] else { panic!("one item") };
+    let kept = runtime.block_on(noted);
+    let [(key, item)] = &kept[..] else { panic!("one item") };
     assert!(key.starts_with("audit#"), "{key}");
     assert_eq!(item.number("expires_at"), Some(1_800_000_000 + 365 * 24 * 60 * 60));
     assert!(!ieum::backup::VOLATILE.iter().any(|kind| "audit#".starts_with(kind)));
