@@ -196,6 +196,7 @@ async fn asked(stage: &Stage, doing: &str, of: &str) {
 pub(crate) async fn a_corrupted_backup_is_found(stage: &mut Stage) {
     let mut subscriber = Subscriber::new(stage, "alerts-corrupt").await;
     let subject = format!("backup/{DAILY}");
+    table(stage).put_all(&[("restored#one".to_owned(), Item::default())]).await.unwrap();
     backed_up(stage).await;
     let read_back = json!({"check_backup": {"of": DAILY}});
     asked(stage, "check_backup", DAILY).await;
