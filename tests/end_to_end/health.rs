@@ -144,6 +144,15 @@ pub(crate) async fn an_idle_day_costs_nothing(stage: &mut Stage) {
     for provider in providers {
         assert_eq!(stage.client.calls(provider).await, 0, "{provider}");
     }
+    for integration in ["verify", "address", "email", "sms", "payment"] {
+        let answer = stage.client.raw("GET", &format!("/v1/health/{integration}"), &[], "").await;
+        let providers = answer.body["providers"].as_array().unwrap();
+        assert!(providers.len() > 1, "{}", answer.body);
+        for provider in providers {
+            assert!(provider["since"].is_string(), "it was asked: {provider}");
+            assert_eq!(provider["status"], "healthy", "{integration}: {provider}");
+        }
+    }
     let tokens = stage.client.counted("nice").await["token_calls"].clone();
     println!(
         "288 checks in {:.0} s; NICE was asked for {tokens} tokens, which are free",
