@@ -810,7 +810,8 @@ fn who_changed_what_is_kept_for_a_year_and_is_in_every_backup() {
 }
 
 /// Alarms of which there are several alike, which share a section.
-const ALIKE: [&str; 4] = ["CriticalAlarm", "WarningAlarm", "SlowAlarm", "ErrorsAlarm"];
+const ALIKE: [&str; 6] =
+    ["CriticalAlarm", "WarningAlarm", "SlowAlarm", "ErrorsAlarm", "BackupMissedAlarm", "BackupUnreadAlarm"];
 
 /// What the runbook does not say of the alarms in `template`, or says of none.
 fn faults_of_runbook(template: &Yaml, runbook: &str) -> Vec<String> {
@@ -844,13 +845,13 @@ fn whoever_is_told_of_an_alarm_finds_it_in_the_runbook_and_nothing_else() {
     assert_noticed(
         |template| faults_of_runbook(template, &runbook),
         &[
-            ("  WeeklyBackupUnreadAlarm:", "  MonthlyBackupUnreadAlarm:"),
+            ("  WeeklyBackupUnreadAlarm:", "  BackupForgottenAlarm:"),
             ("  HealthRunMissedAlarm:", "  CheckMissedAlarm:"),
         ],
     );
     let template = template();
     for (good, bad) in [
-        ("\n## BackupMissedAlarm and WeeklyBackupMissedAlarm", "\n## BackupMissedAlarm"),
+        ("\n## BackupMissedAlarm", "\n## BackupLostAlarm"),
         ("\n## SlowAlarm", "\n## SlothAlarm"),
         ("\n## Budget", "\n## BudgetAlarm"),
         ("**Press:**", "**Hope:**"),
