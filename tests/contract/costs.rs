@@ -58,9 +58,9 @@ fn faults(page: &str, template: &Yaml) -> Vec<String> {
     let price = |id: &str| prices.get(id.trim_matches('`')).copied().unwrap_or(f64::NAN);
 
     let thousand = rows(page, "A thousand calls");
-    let (head, calls) = thousand.split_first().map_or((&[][..], &[][..]), |(head, calls)| (&head[..], calls));
+    let head: &[String] = thousand.first().map_or(&[], Vec::as_slice);
     let mut paths: BTreeMap<&str, f64> = BTreeMap::new();
-    for row in calls.iter().skip(1) {
+    for row in thousand.iter().skip(2) {
         let takes = row.iter().zip(head).skip(1).filter(|(_, id)| id.starts_with('`'));
         let usd: f64 = takes.map(|(amount, id)| number(amount) * price(id)).sum();
         let stated = row.last().map_or("", String::as_str);

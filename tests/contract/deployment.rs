@@ -395,12 +395,14 @@ fn faults_of_rollout(template: &Yaml) -> Vec<String> {
             let (first, rest) = integration.split_at(1);
             format!("{}{rest}CriticalAlarm", first.to_uppercase())
         }));
-        let watched = match &function["Properties"]["DeploymentPreference"]["Alarms"] {
-            Yaml::Tagged(choice) if choice.tag == "If" && choice.value[0] == "WatchesDeployments" => {
-                each(&choice.value[1]).into_iter().filter_map(|alarm| tagged(alarm, "Ref")).map(str::to_owned).collect()
-            }
-            _ => BTreeSet::new(),
-        };
+        let mut watched: BTreeSet<String> = BTreeSet::new();
+        if let Yaml::Tagged(choice) = &function["Properties"]["DeploymentPreference"]["Alarms"]
+            && choice.tag == "If"
+            && choice.value[0] == "WatchesDeployments"
+        {
+            let alarms = each(&choice.value[1]).into_iter();
+            watched.extend(alarms.filter_map(|alarm| tagged(alarm, "Ref").map(str::to_owned)));
+        }
         must(id, watched == needed, &format!("not taken back by {needed:?}"));
         let alarm = alarms.get(own.as_str()).map_or(&Yaml::Null, |alarm| &alarm["Properties"]);
         let dimension = |name: &str| {
@@ -670,6 +672,8 @@ fn what_is_kept_is_encrypted_closed_and_not_kept_for_ever() {
 #[test]
 fn everything_kept_is_encrypted_with_our_key_which_serves_each_for_what_is_its_own() {
     let via = |service: &str| format!("                    - !Sub {service}.${{AWS::Region}}.amazonaws.com\n");
+    let table = via("dynamodb");
+    let (both, another) = (table.clone() + &via("secretsmanager"), table.clone() + &via("kinesis"));
     assert_noticed(
         faults_of_key,
         &[
@@ -684,8 +688,8 @@ fn everything_kept_is_encrypted_with_our_key_which_serves_each_for_what_is_its_o
             ("[kms:Decrypt, kms:GenerateDataKey*]", "kms:*"),
             ("[budgets.amazonaws.com, cloudwatch.amazonaws.com,", "[budgets.amazonaws.com,"),
             ("[budgets.amazonaws.com,", "[ec2.amazonaws.com, budgets.amazonaws.com,"),
-            (&(via("dynamodb") + &via("secretsmanager")), &via("dynamodb")),
-            (&via("dynamodb"), &(via("dynamodb") + &via("kinesis"))),
+            (both.as_str(), table.as_str()),
+            (table.as_str(), another.as_str()),
             ("Action: kms:GenerateDataKey\n", "Action: kms:Encrypt\n"),
         ],
     );
