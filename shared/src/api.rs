@@ -135,6 +135,11 @@ impl Call {
         self.params.get(name).map_or("", String::as_str)
     }
 
+    /// The caller's id, as it goes on record; empty on public routes.
+    pub fn who(&self) -> &str {
+        self.caller.as_ref().map_or("", |caller| &caller.id)
+    }
+
     /// The route's method and path, as in the table of routes.
     pub(crate) fn route(&self) -> String {
         format!("{} {}", self.method, self.path)

@@ -13,6 +13,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use url::Url;
 
+use crate::backup::files::S3Buckets;
 use crate::blobs::S3Blobs;
 use crate::events::EventBus;
 use crate::http::HttpClient;
@@ -61,6 +62,11 @@ impl Aws {
     /// The blobs in `bucket`.
     pub fn blobs(&self, bucket: &str) -> S3Blobs {
         S3Blobs::new(self.s3(), bucket)
+    }
+
+    /// All buckets that this process may reach.
+    pub fn buckets(&self) -> S3Buckets {
+        S3Buckets::new(self.s3())
     }
 
     /// The S3 client. What is sent is signed with its digest; checksums beyond that only where S3 insists.

@@ -11,7 +11,7 @@
 //!
 //! Reading back believes nothing: not the number of items, and no part whose digest is another. This file refuses to know
 //! when a backup is due ([`crate::resilience::schedule`]) and how long it is kept (the archive's lifecycle, in
-//! `template.yaml`).
+//! `template.yaml`). [`files`] does the same for the objects of buckets.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -26,9 +26,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use self::files::Copied;
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Timestamp;
 use crate::store::{Item, Key, StoreError, Value};
+
+pub mod files;
 
 /// The folder of the archive that all backups are in.
 pub const ARCHIVE: &str = "data-archive";
@@ -135,6 +138,9 @@ pub struct Manifest {
     pub sha256: String,
     /// What DynamoDB calls its own export; then there are no parts.
     pub export: Option<String>,
+    /// What a backup of files has copied. Its items are all objects that were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<Copied>,
 }
 
 /// Why a backup was not made or cannot be used.
@@ -241,6 +247,7 @@ pub async fn make(
         parts,
         sha256,
         export: None,
+        copied: None,
     };
     put_manifest(archive, &folder, &manifest).await?;
     Ok(manifest)
@@ -268,6 +275,7 @@ pub async fn export(
         parts: Vec::new(),
         sha256: digest(&[]),
         export: Some(export),
+        copied: None,
     };
     put_manifest(archive, &folder, &manifest).await?;
     Ok(manifest)
@@ -275,7 +283,11 @@ pub async fn export(
 
 /// `data-archive/table/daily/2026-11-21T18-00-00Z`: no colons, which some tools stumble over.
 fn folder(of: &str, at: Timestamp) -> String {
-    format!("{ARCHIVE}/{of}/{}", at.rfc3339().replace(':', "-"))
+    folder_of(of, &at.rfc3339())
+}
+
+fn folder_of(of: &str, started_at: &str) -> String {
+    format!("{ARCHIVE}/{of}/{}", started_at.replace(':', "-"))
 }
 
 async fn put_manifest(archive: &dyn Blobs, folder: &str, manifest: &Manifest) -> Result<(), BackupError> {
@@ -355,12 +367,36 @@ pub struct Read {
     pub wanted: u64,
 }
 
-/// Reads each part of a backup back and compares it with `manifest`.
+/// Reads each part of a backup back and compares it with `manifest`. Of an export it reads what DynamoDB says about it once it
+/// is whole; only DynamoDB's import reads the rest.
 ///
 /// # Errors
 /// [`BackupError::Corrupt`] names the first part that is not what was written.
 pub async fn check(archive: &dyn Blobs, manifest: &Manifest) -> Result<Read, BackupError> {
-    read(archive, manifest, "", None).await
+    match &manifest.export {
+        Some(export) => exported(archive, manifest, export).await,
+        None => read(archive, manifest, "", None).await,
+    }
+}
+
+/// What an export of DynamoDB's says of itself
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Output.html>).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    export_arn: String,
+    item_count: u64,
+}
+
+async fn exported(archive: &dyn Blobs, manifest: &Manifest, export: &str) -> Result<Read, BackupError> {
+    let id = export.rsplit('/').next().unwrap_or_default();
+    let key = format!("{}/AWSDynamoDB/{id}/manifest-summary.json", folder_of(&manifest.of, &manifest.started_at));
+    let blob = archive.get(&key, MOST_BYTES).await?.ok_or_else(|| corrupt(&key, "DynamoDB has not finished it"))?;
+    match serde_json::from_slice(&blob.bytes) {
+        Ok(Summary { export_arn, item_count }) if export_arn == export => Ok(Read { items: item_count, wanted: 0 }),
+        Ok(_) => Err(corrupt(&key, "it is about another export")),
+        Err(error) => Err(corrupt(&key, error.to_string())),
+    }
 }
 
 /// Puts the items whose keys begin with `prefix` back into `table`, over what is there. Without a table nothing is put, and
@@ -388,23 +424,10 @@ async fn read(
 ) -> Result<Read, BackupError> {
     let mut found = Read::default();
     for part in &manifest.parts {
-        let blob = archive.get(&part.key, MOST_BYTES).await;
-        let blob = match blob {
-            Err(BlobError::TooLarge(_)) => return Err(corrupt(&part.key, "it is larger than any part")),
-            blob => blob?.ok_or_else(|| corrupt(&part.key, "there is nothing"))?,
-        };
-        let sha256 = hex::encode(Sha256::digest(&blob.bytes));
-        if (blob.bytes.len() as u64, &sha256) != (part.bytes, &part.sha256) {
-            return Err(corrupt(&part.key, format!("{} bytes with the digest {sha256}", blob.bytes.len())));
-        }
-        let items = lines(&blob.bytes).try_fold(0, |count, line| line.map(|_| count + 1));
-        match items {
-            Ok(items) if items == part.items => found.items += items,
-            Ok(items) => return Err(corrupt(&part.key, format!("{items} items"))),
-            Err(error) => return Err(corrupt(&part.key, error.to_string())),
-        }
+        let bytes = read_part(archive, part).await?;
+        found.items += part.items;
         let mut batch = Vec::with_capacity(BATCH);
-        for line in lines(&blob.bytes) {
+        for line in lines(&bytes) {
             let (key, item) = line?;
             if !key.starts_with(prefix) {
                 continue;
@@ -419,6 +442,24 @@ async fn read(
         put(table, &batch).await?;
     }
     Ok(found)
+}
+
+/// A part as it lies there, once it is known to be what was written.
+async fn read_part(archive: &dyn Blobs, part: &Part) -> Result<Bytes, BackupError> {
+    let blob = match archive.get(&part.key, MOST_BYTES).await {
+        Err(BlobError::TooLarge(_)) => return Err(corrupt(&part.key, "it is larger than any part")),
+        blob => blob?.ok_or_else(|| corrupt(&part.key, "there is nothing"))?,
+    };
+    let sha256 = hex::encode(Sha256::digest(&blob.bytes));
+    if (blob.bytes.len() as u64, &sha256) != (part.bytes, &part.sha256) {
+        return Err(corrupt(&part.key, format!("{} bytes with the digest {sha256}", blob.bytes.len())));
+    }
+    let items = lines(&blob.bytes).try_fold(0, |count, line| line.map(|_| count + 1));
+    match items {
+        Ok(items) if items == part.items => Ok(blob.bytes),
+        Ok(items) => Err(corrupt(&part.key, format!("{items} items"))),
+        Err(error) => Err(corrupt(&part.key, error.to_string())),
+    }
 }
 
 async fn put(table: Option<&dyn Whole>, batch: &[(Key, Item)]) -> Result<(), StoreError> {
@@ -493,6 +534,7 @@ mod tests {
 
     use super::*;
     use crate::blobs::MemoryBlobs;
+    use crate::clock::Clock;
     use crate::store::MemoryStore;
     use crate::testing::ManualClock;
 
@@ -591,6 +633,37 @@ mod tests {
             assert!(matches!(manifest(&archive, "m").await, Err(BackupError::Corrupt { .. })), "{name}");
         }
         assert!(matches!(manifest(&archive, &latest("files")).await, Err(BackupError::Corrupt { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_export_is_good_once_dynamodb_says_that_it_is_whole() {
+        let archive = MemoryBlobs::new();
+        let started_at = ManualClock::start().now();
+        let arn = "arn:aws:dynamodb:ap-northeast-2:1:table/t/export/01-ab";
+        let (of, started_at) = (OF.to_owned(), started_at.rfc3339());
+        let key = format!("{}/AWSDynamoDB/01-ab/manifest-summary.json", folder_of(&of, &started_at));
+        let manifest = Manifest {
+            of,
+            ended_at: started_at.clone(),
+            started_at,
+            items: 0,
+            kinds: BTreeMap::new(),
+            parts: Vec::new(),
+            sha256: digest(&[]),
+            export: Some(arn.to_owned()),
+            copied: None,
+        };
+        let summary = |arn: &str| format!(r#"{{"version":"2020-06-30","exportArn":"{arn}","itemCount":8}}"#);
+        for (said, whole) in
+            [(None, false), (Some(summary("other")), false), (Some("{".to_owned()), false), (Some(summary(arn)), true)]
+        {
+            if let Some(said) = said {
+                archive.put(&key, "application/json", said.into()).await.unwrap();
+            }
+            let read = check(&archive, &manifest).await;
+            assert_eq!(read.is_ok(), whole, "{read:?}");
+            assert!(read.map_or_else(|error| matches!(error, BackupError::Corrupt { .. }), |read| read.items == 8));
+        }
     }
 
     #[tokio::test]

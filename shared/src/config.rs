@@ -486,12 +486,19 @@ impl<'e> Reader<'e> {
     }
 
     /// A limit at which nobody waits in line, of the variables that begin with `prefix`: `calls` in `seconds`, and `burst`
-    /// of them at once, unless set otherwise. Where no `burst` is given, all of them may come at once.
-    pub fn instant_rate(&self, prefix: &str, calls: u32, seconds: u32, burst: Option<u32>) -> Option<RatePolicy> {
-        let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), range::RATE_PER_PERIOD);
+    /// of them at once, unless set otherwise. Beside each number stands the largest that may be set. Where no `burst` is
+    /// given, all of them may come at once.
+    pub fn instant_rate(
+        &self,
+        prefix: &str,
+        (calls, most): (u32, u32),
+        seconds: u32,
+        burst: Option<(u32, u32)>,
+    ) -> Option<RatePolicy> {
+        let calls = self.number(&format!("{prefix}_RATE_PER_PERIOD"), Some(calls), 1..=most);
         let period = self.span(&format!("{prefix}_RATE_PERIOD_SECONDS"), Some(seconds), range::RATE_PERIOD_SECONDS);
         let burst = match burst {
-            Some(_) => self.number(&format!("{prefix}_RATE_BURST"), burst, range::RATE_PER_PERIOD),
+            Some((burst, most)) => self.number(&format!("{prefix}_RATE_BURST"), Some(burst), 1..=most),
             None => calls,
         };
         RatePolicy::new(calls?, period?, burst?, Duration::ZERO)

@@ -266,6 +266,11 @@ impl ApiError {
         self.retry_after(Some(seconds.max(1)))
     }
 
+    /// Our own state cannot be had, because of `cause`.
+    pub fn store_unavailable(cause: impl Into<Cause>) -> Self {
+        Self::new(STORE_UNAVAILABLE).because(cause)
+    }
+
     /// Adds the inside, for the log.
     pub fn because(mut self, cause: impl Into<Cause>) -> Self {
         self.inside = Some(cause.into());

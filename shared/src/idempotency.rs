@@ -32,9 +32,7 @@ use uuid::Uuid;
 use crate::answers::MAX_VALUE_BYTES;
 use crate::api::{Call, Reply};
 use crate::clock::{SharedClock, Timestamp};
-use crate::error::{
-    ApiError, BAD_FORMAT, IDEMPOTENCY_KEY_REUSED, IN_PROGRESS, INTERNAL, MISSING, STORE_UNAVAILABLE, TOO_LONG, chain,
-};
+use crate::error::{ApiError, BAD_FORMAT, IDEMPOTENCY_KEY_REUSED, IN_PROGRESS, INTERNAL, MISSING, TOO_LONG, chain};
 use crate::provider::Cause;
 pub use crate::resilience::idempotency::Begun;
 use crate::resilience::idempotency::{Answer, Claim, Ending, Scope, Verdict};
@@ -126,7 +124,7 @@ impl Idempotency {
         for _ in 0..LOOKS {
             let record = self.carry_out(&update, deadline).await?.into_item();
             let now = self.clock.now();
-            update = match claim.judge(&record, now).map_err(unavailable)? {
+            update = match claim.judge(&record, now).map_err(ApiError::store_unavailable)? {
                 Verdict::Own(begun) => {
                     if !begun.first {
                         tracing::warn!(target: "ieum::idempotency", id = %begun.id, "idempotency.resumed");
@@ -179,7 +177,7 @@ impl Idempotency {
         };
         // Either an earlier try of the same update got through, or this attempt was taken for dead: then its answer is
         // not the one that counts.
-        match claim.judge(&record, now).map_err(unavailable)? {
+        match claim.judge(&record, now).map_err(ApiError::store_unavailable)? {
             Verdict::Completed { own: true, .. } => Ok(reply),
             Verdict::Completed { answer, own: false } => replay(&answer),
             Verdict::Running(until) => Err(in_progress(until, now)),
@@ -197,7 +195,7 @@ impl Idempotency {
             }
             self.store.update(update).await
         };
-        timeout_at(deadline, tries).await.map_err(unavailable)?.map_err(unavailable)
+        timeout_at(deadline, tries).await.map_err(ApiError::store_unavailable)?.map_err(ApiError::store_unavailable)
     }
 }
 
@@ -227,11 +225,11 @@ fn keepable(reply: &Reply) -> Result<Option<Answer>, ApiError> {
 
 /// The kept answer, marked as such.
 fn replay(answer: &Answer) -> Result<Reply, ApiError> {
-    let kept: Vec<(String, String)> = serde_json::from_str(&answer.headers).map_err(unavailable)?;
+    let kept: Vec<(String, String)> = serde_json::from_str(&answer.headers).map_err(ApiError::store_unavailable)?;
     let mut headers = vec![(REPLAYED, HeaderValue::from_static("true"))];
     for (name, value) in kept {
-        let name = HeaderName::try_from(name).map_err(unavailable)?;
-        headers.push((name, HeaderValue::try_from(value).map_err(unavailable)?));
+        let name = HeaderName::try_from(name).map_err(ApiError::store_unavailable)?;
+        headers.push((name, HeaderValue::try_from(value).map_err(ApiError::store_unavailable)?));
     }
     Ok(Reply { status: answer.status, headers, body: answer.body.clone() })
 }
@@ -239,8 +237,4 @@ fn replay(answer: &Answer) -> Result<Reply, ApiError> {
 fn in_progress(until: Timestamp, now: Timestamp) -> ApiError {
     let seconds = until.since(now).min(LONGEST_WAIT).as_millis().div_ceil(1_000).max(1);
     ApiError::new(IN_PROGRESS).retry_after(u64::try_from(seconds).ok())
-}
-
-fn unavailable(cause: impl Into<Cause>) -> ApiError {
-    ApiError::new(STORE_UNAVAILABLE).because(cause)
 }

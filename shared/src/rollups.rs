@@ -1,8 +1,9 @@
 //! The minutes of one integration, counted by this environment and handed on once each is over.
 //!
-//! Handing on is two writes a minute, one for the minute and one for its quarter of an hour, made together with a later call so that nobody waits for it alone. A minute that the
-//! store has surely not taken is kept and goes with the next. One that it may have taken is let go: counted twice is
-//! worse than not at all. An environment that is thrown away takes its last minute with it.
+//! Handing on is two writes a minute, one for the minute and one for its quarter of an hour, made together with a later
+//! call so that nobody waits for it alone. A minute that the store has surely not taken is kept and goes with the next. One
+//! that it may have taken is let go: counted twice is worse than not at all. An environment that is thrown away takes its
+//! last minute with it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

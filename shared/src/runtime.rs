@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{HttpEvent, HttpResponse};
-use crate::checkup::Checked;
+use crate::checkup::{Checked, Checkup};
 use crate::error::chain;
 use crate::provider::Cause;
 
@@ -38,6 +38,24 @@ pub trait Function: Send + Sync + 'static {
     /// # Errors
     /// The invocation has failed: whoever called it repeats it, or keeps the event as a dead letter.
     fn serve(&self, event: Event, deadline_ms: u64) -> impl Future<Output = Result<Answer, Cause>> + Send;
+}
+
+/// What a function with an API and providers, and no queue, is called for: to answer a request, or to say how its providers
+/// are.
+///
+/// # Errors
+/// As of [`Function::serve`].
+pub async fn answer_or_check(
+    function: &impl HttpFunction,
+    checkup: &Checkup,
+    event: Event,
+    deadline_ms: u64,
+) -> Result<Answer, Cause> {
+    match event {
+        Event::Http(event) => Ok(function.serve(*event, deadline_ms).await.into()),
+        Event::Scheduled(Scheduled::Probe(probe)) => Ok(checkup.run(probe.paid).await?.into()),
+        Event::Scheduled(_) | Event::Queue(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
+    }
 }
 
 /// What a function is called with.

@@ -21,6 +21,7 @@ use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource,
 use crate::store::DynamoStore;
 
 pub mod door;
+pub mod page;
 
 /// The store in `table` of a DynamoDB on this machine, which takes any credentials: over the kernel's own HTTP client and
 /// without retries, as [`crate::aws::Aws::store`] has it.

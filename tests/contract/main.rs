@@ -11,6 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use health_cron::backups::{PLANS, Plan, READ_BACK_AFTER};
 use ieum::api::Route;
 use ieum::auth::Access;
 use ieum::config::{Env, Reader};
@@ -563,7 +564,7 @@ fn dead_letters_and_missed_runs_are_alarmed() {
     }
     let backup = found["BackupMissedAlarm"];
     assert_eq!((&backup["MetricName"], &backup["TreatMissingData"]), (&"backup_run".into(), &"breaching".into()));
-    assert_eq!(backup["Dimensions"][0]["Value"], health_cron::backups::BACKUPS[0].0);
+    assert_eq!(backup["Dimensions"][0]["Value"], health_cron::backups::PLANS[0].of);
     assert_eq!((&backup["Period"], &backup["EvaluationPeriods"]), (&3_600.into(), &26.into()));
     let alarm = found["HealthRunMissedAlarm"];
     assert_eq!((&alarm["MetricName"], &alarm["TreatMissingData"]), (&"health_run".into(), &"breaching".into()));
@@ -738,10 +739,10 @@ fn backups_are_made_at_night_read_back_in_the_morning_and_kept_as_long_as_promis
         let text = |name: &str| properties[name].as_str().expect("text").to_owned();
         schedules.insert(text("Input"), text("ScheduleExpression"));
     }
-    for (of, calendar) in health_cron::backups::BACKUPS {
-        let (hour, minute) = (calendar.at.as_secs() / 3_600, calendar.at.as_secs() % 3_600 / 60);
+    for Plan { of, calendar, .. } in PLANS {
         let days = if calendar.sundays { "? * SUN *" } else { "* * ? *" };
-        for (doing, hour) in [("backup", hour), ("check_backup", hour + 2)] {
+        for (doing, at) in [("backup", calendar.at), ("check_backup", calendar.at + READ_BACK_AFTER)] {
+            let (hour, minute) = (at.as_secs() / 3_600, at.as_secs() % 3_600 / 60);
             let event = format!("{{\"{doing}\": {{\"of\": \"{of}\"}}}}");
             assert_eq!(schedules.remove(&event), Some(format!("cron({minute} {hour} {days})")), "{event}");
             assert!(Event::read(serde_json::from_str(&event).expect("JSON")).is_ok(), "{event}");
@@ -751,13 +752,31 @@ fn backups_are_made_at_night_read_back_in_the_morning_and_kept_as_long_as_promis
 
     let buckets = of_kind(&template, "AWS::S3::Bucket");
     let rules = buckets["ArchiveBucket"]["LifecycleConfiguration"]["Rules"].as_sequence().expect("rules");
-    for (of, days) in [("table/daily", 30), ("table/weekly", 90)] {
+    let reused = ieum::backup::files::REUSED_FOR.as_secs() / (24 * 3_600);
+    for (of, days) in [("table/daily", 30), ("table/weekly", 90), ("files/daily", 30 + reused), ("files/weekly", 90)] {
         let prefix = format!("{}/{of}/", ieum::backup::ARCHIVE);
         let rule = rules.iter().find(|rule| rule["Prefix"] == prefix.as_str()).expect("a rule");
         assert_eq!((&rule["Status"], &rule["ExpirationInDays"]), (&"Enabled".into(), &days.into()), "{of}");
         let class = rule["Transitions"][0]["StorageClass"].as_str().expect("a class");
         assert!(class.starts_with("GLACIER"), "{of}: {class}");
     }
+}
+
+#[test]
+fn the_files_that_are_backed_up_are_those_that_may_be_read() {
+    let template = template();
+    let functions = of_kind(&template, "AWS::Serverless::Function");
+    let properties = functions["BackupFunction"];
+    let text = |value: &Yaml| {
+        let Yaml::Tagged(tagged) = value else { panic!("no `!Sub`") };
+        tagged.value.as_str().expect("text").to_owned()
+    };
+    let sources = text(&properties["Environment"]["Variables"]["BACKUP_FILES"]);
+    let sources: BTreeSet<String> = sources.split(',').map(|source| source.replacen('}', ".Arn}", 1) + "*").collect();
+    let statements = properties["Policies"][0]["Statement"].as_sequence().expect("statements");
+    let read = statements.iter().find(|statement| statement["Action"] == "s3:GetObject").expect("leave to read");
+    let allowed = read["Resource"].as_sequence().expect("resources").iter().map(text);
+    assert_eq!(allowed.collect::<BTreeSet<_>>(), sources);
 }
 
 #[test]

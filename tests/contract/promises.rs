@@ -20,16 +20,20 @@ fn faults(line: &str) -> Vec<String> {
     match state {
         "built" | "part" => {
             must(places.split(',').all(exists), "it is not where it says");
-            let proven = proof.split_once("::").is_some_and(|(file, test)| {
-                exists(file) && read(file).split("fn ").any(|rest| rest.starts_with(&format!("{test}(")))
-            });
-            must(proven, "no such test");
+            must(is_test(proof), "no such test");
             must(remark.is_empty() == (state == "built"), "what is missing is said of a part, and of nothing else");
         }
         "open" | "elsewhere" => must(places.is_empty() && proof.is_empty() && !remark.is_empty(), "nobody says why"),
         _ => must(false, "no such state"),
     }
     faults
+}
+
+/// Whether there is `file::test`.
+fn is_test(proof: &str) -> bool {
+    proof.split_once("::").is_some_and(|(file, test)| {
+        exists(file) && read(file).split("fn ").any(|rest| rest.starts_with(&format!("{test}(")))
+    })
 }
 
 fn exists(path: &str) -> bool {
@@ -54,4 +58,15 @@ fn every_promise_is_proven_by_a_test_or_says_why_not() {
     ] {
         assert!(!faults(broken).is_empty(), "`{broken}` goes unnoticed");
     }
+}
+
+#[test]
+fn every_fault_is_brought_about_by_a_test() {
+    let page = read("infra/faults.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
+    let proofs: Vec<&str> = rows.map(|row| row.split('|').nth(3).unwrap_or(row).trim_matches([' ', '`'])).collect();
+    assert!(proofs.len() > 25, "{}", proofs.len());
+    let missing: Vec<&&str> = proofs.iter().filter(|proof| !is_test(proof)).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+    assert!(!is_test("tests/contract/promises.rs::no_such_test"));
 }

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ieum::backup::files::{Buckets, Place, S3Buckets, conformance as conformance_of_files};
 use ieum::backup::{self, BATCH, Whole, conformance, latest};
 use ieum::blobs::Blobs;
 use ieum::clock::{Clock, SystemClock};
-use ieum::store::{Action, Item, Key, Store, Update, Value as Scalar};
+use ieum::store::{Action, Item, Key, Read as StoreRead, Store, Update, Value as Scalar};
 use ieum::testing::aws_at;
 use serde_json::{Value, json};
 
@@ -143,6 +144,15 @@ pub(crate) async fn an_idle_day_costs_nothing(stage: &mut Stage) {
     for provider in providers {
         assert_eq!(stage.client.calls(provider).await, 0, "{provider}");
     }
+    for integration in ["verify", "address", "email", "sms", "payment"] {
+        let answer = stage.client.raw("GET", &format!("/v1/health/{integration}"), &[], "").await;
+        let providers = answer.body["providers"].as_array().unwrap();
+        assert!(providers.len() > 1, "{}", answer.body);
+        for provider in providers {
+            assert!(provider["since"].is_string(), "it was asked: {provider}");
+            assert_eq!(provider["status"], "healthy", "{integration}: {provider}");
+        }
+    }
     let tokens = stage.client.counted("nice").await["token_calls"].clone();
     println!(
         "288 checks in {:.0} s; NICE was asked for {tokens} tokens, which are free",
@@ -172,6 +182,7 @@ pub(crate) async fn a_backup_missed_is_told(stage: &mut Stage) {
     assert_eq!((told.len(), told[0].0.as_str()), (1, "unhealthy"));
     assert_eq!(subscriber.told.iter().find(|told| told["subject"] == *subject).unwrap()["reason"], "backup_missed");
     backed_up(stage).await;
+    asked(stage, "check_backup", DAILY).await;
     checked(stage).await;
     let told = eventually("it is well again", async || {
         let told = subscriber.told_of(stage, &subject).await;
@@ -182,16 +193,22 @@ pub(crate) async fn a_backup_missed_is_told(stage: &mut Stage) {
 }
 
 async fn backed_up(stage: &Stage) {
-    let event = json!({"backup": {"of": DAILY}});
-    assert_eq!(stage.system.invoke("BackupFunction", &event).await.unwrap(), Ok(Value::Null));
+    asked(stage, "backup", DAILY).await;
+}
+
+/// Has a backup made or read back.
+async fn asked(stage: &Stage, doing: &str, of: &str) {
+    let answer = stage.system.invoke("BackupFunction", &json!({doing: {"of": of}})).await.unwrap();
+    assert_eq!(answer, Ok(Value::Null), "{doing} {of}");
 }
 
 pub(crate) async fn a_corrupted_backup_is_found(stage: &mut Stage) {
     let mut subscriber = Subscriber::new(stage, "alerts-corrupt").await;
     let subject = format!("backup/{DAILY}");
+    table(stage).put_all(&[("restored#one".to_owned(), Item::default())]).await.unwrap();
     backed_up(stage).await;
     let read_back = json!({"check_backup": {"of": DAILY}});
-    assert_eq!(stage.system.invoke("BackupFunction", &read_back).await.unwrap(), Ok(Value::Null));
+    asked(stage, "check_backup", DAILY).await;
     subscriber.told_of(stage, &subject).await;
     let before = subscriber.told.len();
 
@@ -211,7 +228,7 @@ pub(crate) async fn a_corrupted_backup_is_found(stage: &mut Stage) {
     assert!(subscriber.told.len() > before);
     assert_eq!(subscriber.told.last().unwrap()["reason"], "backup_corrupt");
     backed_up(stage).await;
-    assert_eq!(stage.system.invoke("BackupFunction", &read_back).await.unwrap(), Ok(Value::Null));
+    asked(stage, "check_backup", DAILY).await;
     checked(stage).await;
 }
 
@@ -250,16 +267,7 @@ async fn wiped_and_restored(stage: &mut Stage, prefix: &str, count: i64) {
     }
     assert!(conformance::all(&store, prefix).await.is_empty(), "wiped");
 
-    let (bucket, url) = (stage.system.reference("ArchiveBucket").unwrap(), stage.system.aws_url());
-    let restore = |more: &[&str]| {
-        let mut command = Command::new(binary("xtask"));
-        command.args(["restore", "--table", &name, "--bucket", bucket, "--prefix", prefix]).args(more);
-        command.env("AWS_ENDPOINT_URL", url).env("AWS_REGION", "ap-northeast-2");
-        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let restore = |more: &[&str]| restored(stage, &[&["--table", &name, "--prefix", prefix], more].concat());
     let said = restore(&["--dry-run"]);
     assert!(said.starts_with(&format!("{count} of ")) && said.contains("would be put back"), "{said}");
     assert!(conformance::all(&store, prefix).await.is_empty(), "a dry run puts nothing");
@@ -277,6 +285,87 @@ async fn wiped_and_restored(stage: &mut Stage, prefix: &str, count: i64) {
     );
     // What lies in the function's memory: 512 MB it may have.
     assert!(peak.is_none_or(|peak| peak < 200 * 1024), "{peak:?} kB");
+}
+
+/// What `cargo xtask restore` says, run as a person does.
+fn restored(stage: &Stage, arguments: &[&str]) -> String {
+    let mut command = Command::new(binary("xtask"));
+    command.args(["restore", "--bucket", stage.system.reference("ArchiveBucket").unwrap()]).args(arguments);
+    command.env("AWS_ENDPOINT_URL", stage.system.aws_url()).env("AWS_REGION", "ap-northeast-2");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage: &mut Stage) {
+    let s3 = aws_at(stage.system.aws_url()).await.s3();
+    let buckets = aws_at(stage.system.aws_url()).await.buckets();
+    let data = stage.system.reference("Bucket").unwrap();
+    let put = async |bucket: &str, key: &str, bytes: Vec<u8>| {
+        s3.put_object().bucket(bucket).key(key).content_type("text/x-ieum").body(bytes.into()).send().await.unwrap();
+    };
+    conformance_of_files::check(&buckets, data, async |key, bytes| put(data, key, bytes).await).await;
+
+    let folder = "email-templates/restored/";
+    let name = |number: u32| format!("{folder}이음 {number:04}+%20.html");
+    let contents = |number: u32, day: &str| format!("{day} {number}").repeat(2_000).into_bytes();
+    let lying = async || -> BTreeMap<String, String> {
+        let mut lying = BTreeMap::new();
+        for object in buckets.list(data, folder, None).await.unwrap() {
+            let place = Place { bucket: data.to_owned(), key: object.key.clone() };
+            lying.insert(object.key, buckets.fingerprint(&place).await.unwrap().unwrap().sha256);
+        }
+        lying
+    };
+    for number in 0..300 {
+        put(data, &name(number), contents(number, "sunday")).await;
+    }
+    let began = Instant::now();
+    asked(stage, "backup", "files/weekly").await;
+    asked(stage, "check_backup", "files/weekly").await;
+    let full = began.elapsed();
+    let sunday = lying().await;
+
+    put(data, &name(7), contents(7, "monday")).await;
+    put(data, &name(300), contents(300, "monday")).await;
+    s3.delete_object().bucket(data).key(name(8)).send().await.unwrap();
+    let before = archived(stage, &buckets).await;
+    asked(stage, "backup", "files/daily").await;
+    asked(stage, "check_backup", "files/daily").await;
+    let monday = lying().await;
+    let item = table(stage).get("backup#files/daily", StoreRead::Consistent).await.unwrap().unwrap();
+    let (items, copied) = (item.number("items").unwrap(), item.number("copied").unwrap());
+    assert!((2..10).contains(&copied), "{copied} of {items} are copied, ours and perhaps a mail");
+    let copies = archived(stage, &buckets).await - before - 2;
+    assert_eq!(i64::try_from(copies).unwrap(), copied, "each once, beside a catalogue and its manifest");
+
+    for (of, expected) in [("files/weekly", sunday), ("files/daily", monday)] {
+        for key in lying().await.into_keys() {
+            s3.delete_object().bucket(data).key(key).send().await.unwrap();
+        }
+        let prefix = format!("{data}/{folder}");
+        let count = expected.len();
+        let said = restored(stage, &["--of", of, "--prefix", &prefix, "--dry-run"]);
+        assert!(said.starts_with(&format!("{count} of ")) && said.contains("would be put back"), "{said}");
+        assert!(lying().await.is_empty(), "a dry run puts nothing");
+        restored(stage, &["--of", of, "--prefix", &prefix]);
+        assert!(lying().await == expected, "{of}: file by file");
+    }
+    let back = s3.head_object().bucket(data).key(name(7)).send().await.unwrap();
+    assert_eq!(back.content_type.as_deref(), Some("text/x-ieum"), "as what it was");
+    println!("{items} files: all copied and read back in {:.1} s, {copied} of them the next day", full.as_secs_f64());
+}
+
+/// How many objects there are in the archive of what is kept daily.
+async fn archived(stage: &Stage, buckets: &S3Buckets) -> usize {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let bucket = stage.system.reference("ArchiveBucket").unwrap();
+        let listed = buckets.list(bucket, "data-archive/files/daily/2", after.as_deref()).await.unwrap();
+        let Some(last) = listed.last() else { return count };
+        (count, after) = (count + listed.len(), Some(last.key.clone()));
+    }
 }
 
 /// The most memory that a process has had.

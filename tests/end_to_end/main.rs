@@ -118,6 +118,7 @@ const CHECKS: &[Check] = &checks![
     thumbnails::a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later,
     thumbnails::s3_may_call_directly_and_twice,
     thumbnails::a_broken_picture_is_a_dead_letter_with_its_cause,
+    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
     operators::health_follows_an_outage_without_a_provider_call,
     operators::every_kind_of_resource_can_be_deployed,
     operators::a_broken_resource_is_named_and_leaves_nothing_behind,
@@ -138,21 +139,19 @@ const CHECKS: &[Check] = &checks![
     clockwork::what_is_overdue_is_woken_through_the_queue_of_its_list,
     clockwork::the_schedule_sweeps_each_minute,
     clockwork::of_a_batch_only_the_poison_ends_as_a_dead_letter,
+    health::an_outage_is_told_once_for_each_step,
+    health::an_idle_day_costs_nothing,
+    health::a_backup_missed_is_told,
+    health::a_corrupted_backup_is_found,
+    health::what_is_wiped_is_restored_item_by_item,
+    health::files_that_are_gone_come_back_as_they_were_on_each_day,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
 ];
 
 /// Only when asked for by name: loads of many minutes, and what has not been seen to hold on two cores yet.
-const BY_NAME: &[Check] = &checks![
-    health::an_outage_is_told_once_for_each_step,
-    health::an_idle_day_costs_nothing,
-    health::a_backup_missed_is_told,
-    health::a_corrupted_backup_is_found,
-    health::what_is_wiped_is_restored_item_by_item,
-    health::a_hundred_thousand_items_are_restored_in_bounded_memory,
-    thumbnails::of_500_pictures_at_once_each_has_its_thumbnail,
-];
+const BY_NAME: &[Check] = &checks![health::a_hundred_thousand_items_are_restored_in_bounded_memory,];
 
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

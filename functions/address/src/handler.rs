@@ -8,7 +8,7 @@ use ieum::error::{
 };
 use ieum::integration::{Answer, Source};
 use ieum::provider::Cause;
-use ieum::runtime::{self, Event, Function, HttpFunction, Scheduled};
+use ieum::runtime::{self, Event, Function, HttpFunction};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
@@ -147,11 +147,7 @@ impl HttpFunction for Handler {
 
 impl Function for Handler {
     async fn serve(&self, event: Event, deadline_ms: u64) -> Result<runtime::Answer, Cause> {
-        match event {
-            Event::Http(event) => Ok(HttpFunction::serve(self, *event, deadline_ms).await.into()),
-            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.operations.checkup.run(probe.paid).await?.into()),
-            Event::Scheduled(_) | Event::Queue(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
-        }
+        runtime::answer_or_check(self, &self.operations.checkup, event, deadline_ms).await
     }
 }
 

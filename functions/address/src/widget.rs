@@ -169,6 +169,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use ieum::testing::page::{assert_fits, names};
     use proptest::prelude::*;
     use url::Url;
 
@@ -176,11 +177,6 @@ mod tests {
 
     fn config(daum: &str) -> WidgetConfig {
         WidgetConfig { origins: Vec::new(), daum_base_url: Url::parse(daum).unwrap(), daum_frames: Vec::new() }
-    }
-
-    /// The names between `before` and `after` in `text`.
-    fn names<'t>(text: &'t str, before: &str, after: &str) -> BTreeSet<&'t str> {
-        text.split(before).skip(1).filter_map(|rest| rest.split(after).next()).collect()
     }
 
     #[test]
@@ -271,18 +267,7 @@ mod tests {
 
     #[test]
     fn the_script_uses_what_the_page_has() {
-        let ids = names(PAGE, " id=\"", "\"");
-        assert!(names(SCRIPT, "at(\"", "\"").is_subset(&ids));
-        let camel = |name: &str| {
-            let mut words = name.split('-');
-            let first = words.next().unwrap_or_default().to_owned();
-            words.fold(first, |name, word| name + &word[..1].to_ascii_uppercase() + &word[1..])
-        };
-        let given: BTreeSet<String> = names(PAGE, " data-", "=").into_iter().map(camel).collect();
-        let used = SCRIPT.split("given.").skip(1);
-        let used: BTreeSet<String> =
-            used.map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect()).collect();
-        assert_eq!(used, given);
+        assert_fits(PAGE, SCRIPT);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use http::{HeaderValue, header};
 use ieum::api::{Call, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
 use ieum::clock::SharedClock;
-use ieum::error::{ApiError, NOT_FOUND, STORE_UNAVAILABLE};
+use ieum::error::{ApiError, NOT_FOUND};
 use ieum::gate::Gate;
 use ieum::resilience::circuit_breaker::Circuit;
 use ieum::resilience::health::{self, CHECKER, State, Status};
@@ -202,7 +202,7 @@ impl Handler {
                 let name = query.finish(name)?;
                 let name = name.or_else(|| self.integrations.keys().next().cloned()).unwrap_or_default();
                 let editor = self.steering.editor(&name)?;
-                let stored = editor.read().await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+                let stored = editor.read().await.map_err(ApiError::store_unavailable)?;
                 self.pages.settings(call, description(&editor, &stored))
             }
             "changes" => {
@@ -273,7 +273,7 @@ impl Handler {
         });
         let keys: Vec<String> = keys.chain([health::key(subject)]).collect();
         let items = self.store.get_many(&keys).await;
-        let items = items.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let items = items.map_err(ApiError::store_unavailable)?;
         let now = self.clock.now();
         let item = |items: &[Option<Item>], place: usize| items.get(place).cloned().flatten().unwrap_or_default();
         let judged = providers.iter().zip(items.chunks(3)).map(|((_, provider), items)| {

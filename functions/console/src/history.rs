@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ieum::clock::Timestamp;
+use ieum::resilience::alert::CRITICAL;
 use ieum::resilience::rollup::{Counts, Ending, Grain, Period, SHARDS};
 use ieum::store::{Key, Store, StoreError};
 
@@ -151,8 +152,8 @@ pub fn outages(series: &Series) -> Vec<Outage> {
 fn harm(counts: &Counts) -> Option<Harm> {
     let [live, stood_in, unanswered] =
         [Ending::Live, Ending::StoodIn, Ending::Unanswered].map(|ending| counts.ended(ending));
-    // The alarm's own rule (design: > 10 %).
-    let much = |bad: u64| bad > 0 && bad * 10 > live + stood_in + unanswered;
+    // The alarm's share, though one failure among few is enough.
+    let much = |bad: u64| CRITICAL.is_share_exceeded(bad, live + stood_in + unanswered);
     match (much(unanswered), much(stood_in + unanswered)) {
         (true, _) => Some(Harm::Unanswered),
         (false, true) => Some(Harm::Bridged),

@@ -13,14 +13,13 @@ use ieum::delivery::inbox::{self, Status, Webhook};
 use ieum::delivery::ledger::{self, Message};
 use ieum::delivery::messages::{Decided, Decision, Listed, Messages};
 use ieum::delivery::webhooks;
-use ieum::error::{ApiError, BAD_FORMAT, CONFLICT, NOT_FOUND, STORE_UNAVAILABLE};
-use ieum::store::{Read, Store, StoreError};
+use ieum::error::{ApiError, BAD_FORMAT, CONFLICT, NOT_FOUND};
+use ieum::store::{Read, Store};
 use ieum::telemetry::redact;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::integrations::{MESSAGES, WEBHOOKS};
-use crate::steering::who;
 
 /// Messages or webhooks in one answer, unless the caller wants fewer or more.
 const USUAL: u32 = 50;
@@ -92,7 +91,7 @@ impl Ledgers {
             "in_doubt" => self.messages.in_doubt(from, limit).await,
             _ => self.messages.waiting(wanted.list, from, limit).await,
         };
-        let found = found.map_err(unavailable)?;
+        let found = found.map_err(ApiError::store_unavailable)?;
         let full = found.len() == limit as usize;
         let next_from = found.last().filter(|_| full).and_then(|last| last.message.not_before).map(Timestamp::rfc3339);
         Ok((wanted, Found { rows: found.iter().map(of_message).collect(), next_from }))
@@ -105,7 +104,7 @@ impl Ledgers {
 
     /// The same, for whoever shows it.
     pub(crate) async fn find_message(&self, id: &str) -> Result<Value, ApiError> {
-        let message = self.messages.get(id).await.map_err(unavailable)?;
+        let message = self.messages.get(id).await.map_err(ApiError::store_unavailable)?;
         let message = message.ok_or_else(|| ApiError::new(NOT_FOUND))?;
         let body = match &message.body {
             ledger::Body::Text(text) => Some(redact::body(text.as_bytes())),
@@ -125,7 +124,7 @@ impl Ledgers {
         let decision = decision.and_then(|text| Decision::parse(&text).or_else(|| fields.note("decision", BAD_FORMAT)));
         let decision = fields.finish(decision)?;
         let id = call.param("id");
-        match self.messages.decide(id, decision, who(call)).await.map_err(unavailable)? {
+        match self.messages.decide(id, decision, call.who()).await.map_err(ApiError::store_unavailable)? {
             Decided::Done => Reply::json(200, &json!({"id": id, "settled": true})),
             Decided::NotInDoubt(state) => {
                 Err(ApiError::new(CONFLICT).because(format!("the message is {}", state.name())))
@@ -145,9 +144,9 @@ impl Ledgers {
         let span = (|| Some(Span { status: status?, from: from?, to: to? }))();
         let span = query.finish(span)?;
         let found = webhooks::listed(&*self.store, WEBHOOKS, span.status, [span.from, span.to], now, USUAL).await;
-        let found = found.map_err(unavailable)?;
+        let found = found.map_err(ApiError::store_unavailable)?;
         let full = found.len() == USUAL as usize;
-        let next_from = found.last().filter(|_| full).map(|last| last.received_at.rfc3339());
+        let next_from = found.last().filter(|_| full).map(|last| last.listed_at().rfc3339());
         Ok((span, Found { rows: found.iter().map(of_webhook).collect(), next_from }))
     }
 
@@ -159,7 +158,11 @@ impl Ledgers {
     /// The same, for whoever shows it.
     pub(crate) async fn find_webhook(&self, id: &str) -> Result<Value, ApiError> {
         let (provider, delivery) = id.split_once(':').ok_or_else(|| ApiError::invalid("id", BAD_FORMAT))?;
-        let item = self.store.get(&inbox::key(provider, delivery), Read::Consistent).await.map_err(unavailable)?;
+        let item = self
+            .store
+            .get(&inbox::key(provider, delivery), Read::Consistent)
+            .await
+            .map_err(ApiError::store_unavailable)?;
         let webhook = item.as_ref().and_then(Webhook::read).ok_or_else(|| ApiError::new(NOT_FOUND))?;
         let body = match &webhook.body {
             inbox::Body::Text(text) => Some(redact::body(text.as_bytes())),
@@ -188,7 +191,7 @@ impl Ledgers {
             other => other.map(|_| today),
         };
         let day = query.finish(day)?;
-        let mut records = audit::of_day(&*self.store, day).await.map_err(unavailable)?;
+        let mut records = audit::of_day(&*self.store, day).await.map_err(ApiError::store_unavailable)?;
         records.reverse();
         Ok((day.rfc3339().chars().take(10).collect(), records))
     }
@@ -203,10 +206,6 @@ fn time(fields: &mut ieum::api::Fields, name: &'static str, default: Timestamp) 
         Some(text) => Timestamp::parse_rfc3339(&text).or_else(|| fields.note(name, BAD_FORMAT)),
         None => Some(default),
     }
-}
-
-fn unavailable(error: StoreError) -> ApiError {
-    ApiError::new(STORE_UNAVAILABLE).because(error)
 }
 
 /// A message as a list shows it: nothing of what it says.
@@ -228,15 +227,7 @@ fn of_message(Listed { id, message }: &Listed) -> Value {
 
 /// A webhook as a list shows it: nothing of what it says.
 fn of_webhook(webhook: &Webhook) -> Value {
-    json!({
-        "id": format!("{}:{}", webhook.provider, webhook.delivery),
-        "provider": webhook.provider,
-        "status": webhook.status.name(),
-        "outcome": webhook.outcome,
-        "verified_by": webhook.proof,
-        "received_at": webhook.received_at.rfc3339(),
-        "not_before": webhook.not_before.map(Timestamp::rfc3339),
-        "arrivals": webhook.arrivals,
-        "attempts": webhook.attempts,
-    })
+    let mut shown = webhook.summary();
+    shown["not_before"] = json!(webhook.not_before.map(Timestamp::rfc3339));
+    shown
 }

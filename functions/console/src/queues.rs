@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use ieum::api::{Call, Reply};
 use ieum::audit;
 use ieum::clock::SharedClock;
-use ieum::error::{ApiError, INTERNAL, NOT_FOUND, STORE_UNAVAILABLE, chain};
+use ieum::error::{ApiError, INTERNAL, NOT_FOUND, chain};
 use ieum::queue::DeadLetters;
 use ieum::start::Kernel;
 use ieum::store::Store;
@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::config::QueueAddress;
-use crate::steering::who;
 
 /// Dead letters that one request puts back.
 const REDRIVEN: usize = 100;
@@ -62,9 +61,9 @@ impl Queues {
         let before = letters.depth().await.map_err(|error| ApiError::new(INTERNAL).because(error))?;
         let before = json!({"dead": before}).to_string();
         let after = json!({"at_most": REDRIVEN}).to_string();
-        let (who, at) = (who(call), clock.now());
+        let (who, at) = (call.who(), clock.now());
         let entry = audit::Entry { who, what: "queue.redrive", target: name, before: &before, after: &after, at };
-        audit::record(store, entry).await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        audit::record(store, entry).await.map_err(ApiError::store_unavailable)?;
         let redriven = letters.redrive(REDRIVEN).await.map_err(|error| ApiError::new(INTERNAL).because(error))?;
         Reply::json(200, &json!({"redriven": redriven}))
     }

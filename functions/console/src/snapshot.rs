@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use ieum::clock::{SharedClock, Timestamp};
 use ieum::delivery::ledger::IN_DOUBT;
-use ieum::error::{ApiError, STORE_UNAVAILABLE};
+use ieum::error::ApiError;
 use ieum::gate::Gate;
 use ieum::resilience::circuit_breaker::{Circuit, Verdict};
 use ieum::resilience::health::{self, State, Status};
@@ -109,7 +109,7 @@ impl Observer {
         if let Some(snapshot) = last.as_ref().filter(|last| now >= last.at && now.since(last.at) < FRESH) {
             return Ok(Arc::clone(snapshot));
         }
-        let taken = self.take(now).await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let taken = self.take(now).await.map_err(ApiError::store_unavailable)?;
         Ok(Arc::clone(last.insert(Arc::new(taken))))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ieum::api::{Call, Reply};
 use ieum::clock::SharedClock;
-use ieum::error::{ApiError, BAD_FORMAT, MISSING, NOT_FOUND, STORE_UNAVAILABLE};
+use ieum::error::{ApiError, BAD_FORMAT, MISSING, NOT_FOUND};
 use ieum::gate;
 use ieum::resilience::health::State;
 use ieum::resilience::invalidation::{MAX_TARGET_BYTES, Rule, Target};
@@ -46,7 +46,7 @@ impl Steering {
     /// What can be changed of an integration, and what has been.
     pub(crate) async fn settings(&self, call: &Call) -> Result<Reply, ApiError> {
         let editor = self.editor(call.param("integration"))?;
-        let stored = editor.read().await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let stored = editor.read().await.map_err(ApiError::store_unavailable)?;
         described(&editor, &stored)
     }
 
@@ -57,7 +57,7 @@ impl Steering {
         let version = fields.whole("version", 0, i64::MAX);
         let changes = fields.settings("changes", MAX_CHANGES, MAX_SETTING);
         let (version, changes) = fields.finish(version.zip(changes))?;
-        let stored = editor.change(who(call), version, changes).await?;
+        let stored = editor.change(call.who(), version, changes).await?;
         described(&editor, &stored)
     }
 
@@ -67,7 +67,7 @@ impl Steering {
         let mut fields = call.body()?;
         let version = fields.whole("version", 0, i64::MAX);
         let version = fields.finish(version)?;
-        let stored = editor.undo(who(call), version).await?;
+        let stored = editor.undo(call.who(), version).await?;
         described(&editor, &stored)
     }
 
@@ -85,7 +85,7 @@ impl Steering {
             None => None,
         };
         let target = query.finish(target)?;
-        let rule = editor.invalidate(who(call), target).await?;
+        let rule = editor.invalidate(call.who(), target).await?;
         let acts_by = self.clock.now().after(ACTS_WITHIN).rfc3339();
         Reply::json(200, &json!({"rule": of_rule(&rule), "acts_by": acts_by}))
     }
@@ -96,8 +96,8 @@ impl Steering {
         if !self.integrations.values().flatten().any(|known| known == provider) {
             return Err(ApiError::new(NOT_FOUND));
         }
-        let reset = gate::reset(&*self.store, who(call), provider, self.clock.now());
-        let circuit = reset.await.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let reset = gate::reset(&*self.store, call.who(), provider, self.clock.now());
+        let circuit = reset.await.map_err(ApiError::store_unavailable)?;
         let health = ProviderHealth::judge(provider, &circuit, &Bucket::default(), &State::default(), self.clock.now());
         Reply::json(200, &json!({"provider": provider, "circuit": "closed", "status": health.status}))
     }
@@ -108,12 +108,6 @@ impl Steering {
         Ok(Editor::new(schema(integration, providers), Arc::clone(&self.store), Arc::clone(&self.clock)))
     }
 }
-
-/// Who is on record. Every route here asks for a scope, so there is a caller.
-pub(crate) fn who(call: &Call) -> &str {
-    call.caller.as_ref().map_or("", |caller| &caller.id)
-}
-
 fn described(editor: &Editor, stored: &Stored) -> Result<Reply, ApiError> {
     Reply::json(200, &description(editor, stored))
 }

@@ -189,7 +189,7 @@ impl Config {
         let most = u32::try_from(MAX_RECIPIENTS).unwrap_or(u32::MAX);
         let max_recipients = reader.number("EMAIL_MAX_RECIPIENTS", Some(most), 1..=most);
         // More would be a loop somewhere.
-        let recipient_rate = reader.instant_rate("EMAIL_RECIPIENT", 20, 3_600, Some(10));
+        let recipient_rate = reader.instant_rate("EMAIL_RECIPIENT", (20, 100_000), 3_600, Some((10, 10_000)));
         // What is attached is deleted after a week.
         let validity = reader.span("EMAIL_VALIDITY_SECONDS", Some(86_400), 60..=518_400);
         let unsubscribe = unsubscribe(reader, stage);

@@ -14,7 +14,7 @@ use ieum::delivery::ledger::{self, Batch, Body, Message};
 use ieum::delivery::messages::Messages;
 use ieum::delivery::recipients::{Recipients, Suppression};
 use ieum::delivery::worker::{Addressed, Delivery};
-use ieum::error::{ApiError, Detail, INTERNAL, INVALID_REQUEST, Language, NOT_FOUND, STORE_UNAVAILABLE};
+use ieum::error::{ApiError, Detail, INTERNAL, INVALID_REQUEST, Language, NOT_FOUND};
 use ieum::idempotency::{Idempotency, KeyRule};
 use ieum::provider::Cause;
 use ieum::queue::{Queue, local, sweep_here};
@@ -228,8 +228,8 @@ impl Handler {
                     self.lists.all.admit(&mail.recipients()).await?;
                 }
                 mail.attachments = self.intake.enclose(&id, enclosures).await?;
-                let accepted = self.delivery.accept(&id, &mail, caller(call), self.valid_until()).await;
-                accepted.map_err(unavailable)?;
+                let accepted = self.delivery.accept(&id, &mail, call.who(), self.valid_until()).await;
+                accepted.map_err(ApiError::store_unavailable)?;
                 log(&id, &mail, None, None, "accepted");
                 Reply::json(202, &json!({"id": id, "status": "queued"}))
             })
@@ -264,7 +264,10 @@ impl Handler {
                 }
                 let (accepted, rejected) = (mails.len(), results.len() - mails.len());
                 let valid_until = self.valid_until();
-                self.delivery.accept_batch(&id, &mails, caller(call), valid_until).await.map_err(unavailable)?;
+                self.delivery
+                    .accept_batch(&id, &mails, call.who(), valid_until)
+                    .await
+                    .map_err(ApiError::store_unavailable)?;
                 tracing::info!(target: "ieum::email", batch = id, accepted, rejected, "email.batch");
                 let body = json!({
                     "id": id, "status": "queued", "accepted": accepted, "rejected": rejected, "results": results,
@@ -285,13 +288,15 @@ impl Handler {
 
     async fn message(&self, call: &Call) -> Result<Reply, ApiError> {
         let id = call.param("id");
-        if let Some(message) = self.messages.get(id).await.map_err(unavailable)?.filter(|message| message.list == LIST)
+        if let Some(message) =
+            self.messages.get(id).await.map_err(ApiError::store_unavailable)?.filter(|message| message.list == LIST)
         {
             return Reply::json(200, &of_message(id, &message));
         }
-        let batch = self.messages.batch(id).await.map_err(unavailable)?.filter(|batch| batch.list == LIST);
+        let batch =
+            self.messages.batch(id).await.map_err(ApiError::store_unavailable)?.filter(|batch| batch.list == LIST);
         let batch = batch.ok_or_else(|| ApiError::new(NOT_FOUND))?;
-        let states = self.messages.states(id, &batch).await.map_err(unavailable)?;
+        let states = self.messages.states(id, &batch).await.map_err(ApiError::store_unavailable)?;
         let mut counts = Map::new();
         for state in &states {
             let name = state.map_or("queued", shown);
@@ -332,8 +337,9 @@ impl Handler {
 
     async fn suppression(&self, call: &Call) -> Result<Reply, ApiError> {
         let address = address_in_path(call)?;
-        let of_all = self.lists.all.suppression(&address.identity()).await.map_err(unavailable)?;
-        let of_promotional = self.lists.promotional.suppression(&address.identity()).await.map_err(unavailable)?;
+        let of_all = self.lists.all.suppression(&address.identity()).await.map_err(ApiError::store_unavailable)?;
+        let of_promotional =
+            self.lists.promotional.suppression(&address.identity()).await.map_err(ApiError::store_unavailable)?;
         let kinds = [("all", of_all), ("promotional", of_promotional)];
         let entries: Vec<_> =
             kinds.iter().filter_map(|(kind, entry)| Some(of_suppression(kind, entry.as_ref()?))).collect();
@@ -345,15 +351,15 @@ impl Handler {
 
     async fn suppress(&self, call: &Call) -> Result<Reply, ApiError> {
         let address = address_in_path(call)?.identity();
-        self.lists.all.suppress_by_hand(&address, "by_hand", caller(call)).await.map_err(unavailable)?;
+        self.lists.all.suppress_by_hand(&address, "by_hand", call.who()).await.map_err(ApiError::store_unavailable)?;
         self.suppression(call).await
     }
 
     async fn release(&self, call: &Call) -> Result<Reply, ApiError> {
         let address = address_in_path(call)?;
-        let of_all = self.lists.all.lift(&address.identity(), caller(call)).await.map_err(unavailable)?;
+        let of_all = self.lists.all.lift(&address.identity(), call.who()).await.map_err(ApiError::store_unavailable)?;
         let of_promotional =
-            self.lists.promotional.lift(&address.identity(), caller(call)).await.map_err(unavailable)?;
+            self.lists.promotional.lift(&address.identity(), call.who()).await.map_err(ApiError::store_unavailable)?;
         if !of_all && !of_promotional {
             return Err(ApiError::new(NOT_FOUND));
         }
@@ -363,7 +369,7 @@ impl Handler {
     /// Does what follows from `reports`. All of it, or the sender comes again.
     async fn told(&self, provider: &str, reports: Vec<Report>) -> Result<Reply, ApiError> {
         let all = stream::iter(reports).map(|report| self.hear(provider, report)).buffer_unordered(AT_ONCE);
-        all.try_collect::<()>().await.map_err(unavailable)?;
+        all.try_collect::<()>().await.map_err(ApiError::store_unavailable)?;
         Reply::json(200, &json!({"status": "received"}))
     }
 
@@ -387,7 +393,7 @@ impl Handler {
     async fn unsubscribe(&self, call: &Call) -> Result<Reply, ApiError> {
         let address = self.address_of_link(call).await?;
         let (list, reason) = (&self.lists.promotional, Reason::Unsubscribe.name());
-        list.suppress(&address.identity(), reason, "recipient").await.map_err(unavailable)?;
+        list.suppress(&address.identity(), reason, "recipient").await.map_err(ApiError::store_unavailable)?;
         self.page(call, &address, true)
     }
 
@@ -490,14 +496,6 @@ fn address_in_path(call: &Call) -> Result<Address, ApiError> {
     Address::parse(call.param("address")).map_err(|issue| ApiError::invalid("address", issue))
 }
 
-fn caller(call: &Call) -> &str {
-    call.caller.as_ref().map_or("", |caller| &caller.id)
-}
-
 fn language(call: &Call) -> Language {
     call.header("accept-language").map_or_else(Language::default, Language::from_accept_language)
-}
-
-fn unavailable(error: StoreError) -> ApiError {
-    ApiError::new(STORE_UNAVAILABLE).because(error)
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ieum::blobs::{BlobError, Blobs};
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::Addressed;
-use ieum::error::{ApiError, Code, Detail, INTERNAL, INVALID_REQUEST, Issue, STORE_UNAVAILABLE, TOO_LONG, code, issue};
+use ieum::error::{ApiError, Code, Detail, INTERNAL, INVALID_REQUEST, Issue, TOO_LONG, code, issue};
 use ieum::store::StoreError;
 use url::Url;
 use uuid::Uuid;
@@ -95,13 +95,12 @@ impl Lists {
     /// # Errors
     /// 422 that names each of them with the reason, 503 without the store.
     pub async fn admit(&self, mail: &Mail) -> Result<(), ApiError> {
-        let unavailable = |error: StoreError| ApiError::new(STORE_UNAVAILABLE).because(error);
-        if !self.hold_back(mail).await.map_err(unavailable)? {
+        if !self.hold_back(mail).await.map_err(ApiError::store_unavailable)? {
             return Ok(());
         }
         let mut refusal = ApiError::new(RECIPIENT_SUPPRESSED);
         for (place, address) in mail.places() {
-            if let Some(reason) = self.reason(address, mail.kind).await.map_err(unavailable)? {
+            if let Some(reason) = self.reason(address, mail.kind).await.map_err(ApiError::store_unavailable)? {
                 refusal = refusal.with(Detail::field(place, reason));
             }
         }
@@ -163,7 +162,7 @@ impl Intake {
                             issues.push(Detail::field(format!("attachments[{place}].upload"), TOO_LONG));
                             continue;
                         }
-                        Err(error) => return Err(ApiError::new(STORE_UNAVAILABLE).because(error)),
+                        Err(error) => return Err(ApiError::store_unavailable(error)),
                     }
                 }
             };
@@ -186,10 +185,7 @@ impl Intake {
             return Err(issues.into_iter().fold(ApiError::new(INVALID_REQUEST), ApiError::with));
         }
         for (key, media, content) in inline {
-            self.blobs
-                .put(&key, media, content)
-                .await
-                .map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+            self.blobs.put(&key, media, content).await.map_err(ApiError::store_unavailable)?;
         }
         Ok(attachments)
     }
@@ -202,7 +198,7 @@ impl Intake {
         let (Content::Custom(words), Content::Kept(key)) = (content, kept(id, content)) else { return Ok(()) };
         let json = serde_json::to_vec(words).map_err(|error| ApiError::new(INTERNAL).because(error))?;
         let put = self.blobs.put(&key, "application/json", Bytes::from(json)).await;
-        put.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))
+        put.map_err(ApiError::store_unavailable)
     }
 
     /// Room for a file of `bytes` bytes.
@@ -212,7 +208,7 @@ impl Intake {
     pub async fn room(&self, bytes: usize) -> Result<Room, ApiError> {
         let id = Uuid::new_v4();
         let url = self.blobs.upload_url(&upload_key(id), UPLOAD_TYPE, bytes, UPLOAD_LIFETIME).await;
-        let url = url.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let url = url.map_err(ApiError::store_unavailable)?;
         Ok(Room { id, url })
     }
 }
@@ -237,7 +233,7 @@ pub fn outside(unfit: Unfit) -> ApiError {
             let details = faults.into_iter().map(|(field, issue)| Detail::field(field, issue));
             details.fold(ApiError::new(INVALID_REQUEST), ApiError::with)
         }
-        Unfit::Unreachable(error) => ApiError::new(STORE_UNAVAILABLE).because(error),
+        Unfit::Unreachable(error) => ApiError::store_unavailable(error),
         unfit @ (Unfit::Gone | Unfit::Defect(_)) => ApiError::new(INTERNAL).because(unfit),
     }
 }

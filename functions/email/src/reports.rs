@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ieum::api::Call;
 use ieum::clock::Timestamp;
-use ieum::error::{ApiError, BAD_FORMAT, NOT_FOUND, STORE_UNAVAILABLE, UNAUTHENTICATED};
+use ieum::error::{ApiError, BAD_FORMAT, NOT_FOUND, UNAUTHENTICATED};
 use ieum::provider::Cause;
 use ieum::secrets::Secret;
 use ieum::sns::{Sns, SnsError};
@@ -102,6 +102,6 @@ fn unreadable(error: serde_json::Error) -> ApiError {
 fn failed(error: SnsError) -> ApiError {
     match error {
         SnsError::Unverified(error) => error.into(),
-        error @ SnsError::Unavailable(_) => ApiError::new(STORE_UNAVAILABLE).because(error),
+        error @ SnsError::Unavailable(_) => ApiError::store_unavailable(error),
     }
 }

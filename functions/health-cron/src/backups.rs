@@ -1,8 +1,9 @@
-//! Backups: made when a schedule says so, read back when another does, and missed when neither has.
+//! Backups: made when a schedule says so, read back when another does, and missed when one of them has not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ieum::backup::files::{Buckets, Extent, Files, Source};
 use ieum::backup::{self, BackupError, Manifest, Whole, latest};
 use ieum::blobs::Blobs;
 use ieum::clock::{SharedClock, Timestamp};
@@ -14,11 +15,40 @@ use ieum::store::{Action, Item, Store, StoreError, Update};
 use ieum::telemetry::METRIC;
 use tokio::time::Instant;
 
-/// What is backed up, and when: as the schedules of `template.yaml` have it.
-pub const BACKUPS: [(&str, Calendar); 2] = [
-    ("table/daily", Calendar { at: Duration::from_secs(3 * 3_600), sundays: false }),
-    ("table/weekly", Calendar { at: Duration::from_secs(3 * 3_600 + 30 * 60), sundays: true }),
+/// What is backed up, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What it is called, in events, in the archive and in alerts.
+    pub of: &'static str,
+    /// What it is.
+    pub what: What,
+    /// When it is made. It is read back [`READ_BACK_AFTER`] later.
+    pub calendar: Calendar,
+}
+
+/// What is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The items of the table.
+    Table,
+    /// The objects of buckets.
+    Files(Extent),
+}
+
+/// All backups, as the schedules of `template.yaml` have them.
+pub const PLANS: [Plan; 4] = [
+    plan("table/daily", What::Table, 3 * 60, false),
+    plan("table/weekly", What::Table, 3 * 60 + 30, true),
+    plan("files/daily", What::Files(Extent::Changes), 4 * 60, false),
+    plan("files/weekly", What::Files(Extent::Full), 4 * 60 + 30, true),
 ];
+
+const fn plan(of: &'static str, what: What, minute: u64, sundays: bool) -> Plan {
+    Plan { of, what, calendar: Calendar { at: Duration::from_secs(minute * 60), sundays } }
+}
+
+/// A backup is read back as long after it was due.
+pub const READ_BACK_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// How long a run may take: Lambda ends it after 15 minutes.
 const LIMIT: Duration = Duration::from_secs(14 * 60);
@@ -29,8 +59,12 @@ const MOST_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// The table, the archive, and what is remembered of their backups.
 #[derive(Clone)]
 pub struct Backups {
-    /// What is written down.
+    /// The table that is written down.
     pub table: Arc<dyn Whole>,
+    /// The buckets whose objects are copied, and the archive, which they are copied to.
+    pub buckets: Arc<dyn Buckets>,
+    /// Which objects.
+    pub sources: Vec<Source>,
     /// Where it is written.
     pub archive: Arc<dyn Blobs>,
     /// The archive's name.
@@ -53,17 +87,14 @@ fn key(of: &str) -> String {
 }
 
 impl Backups {
-    /// Writes the table down as `of`, and remembers what became of it.
+    /// Makes the backup `of`, and remembers what became of it.
     ///
     /// # Errors
     /// There is no new backup.
     pub async fn make(&self, of: &str) -> Result<(), Cause> {
-        known(of)?;
-        let made = match self.table.bytes().await? {
-            bytes if bytes > MOST_BYTES => {
-                backup::export(&*self.table, &*self.archive, &self.bucket, of, self.clock.now()).await
-            }
-            _ => backup::make(&*self.table, &*self.archive, of, &*self.clock, Instant::now() + LIMIT).await,
+        let made = match planned(of)?.what {
+            What::Table => self.write_table_down(of).await,
+            What::Files(extent) => self.copy_files(of, extent).await,
         };
         match made {
             Ok(manifest) => Ok(self.remember(&manifest).await?),
@@ -76,21 +107,61 @@ impl Backups {
         }
     }
 
+    async fn write_table_down(&self, of: &str) -> Result<Manifest, BackupError> {
+        if self.table.bytes().await? > MOST_BYTES {
+            return backup::export(&*self.table, &*self.archive, &self.bucket, of, self.clock.now()).await;
+        }
+        backup::make(&*self.table, &*self.archive, of, &*self.clock, Instant::now() + LIMIT).await
+    }
+
+    async fn copy_files(&self, of: &str, extent: Extent) -> Result<Manifest, BackupError> {
+        let deadline = Instant::now() + LIMIT;
+        let earlier = self.newest_catalogue().await?;
+        self.files().make(of, extent, earlier.as_ref(), &*self.clock, deadline).await
+    }
+
+    fn files(&self) -> Files<'_> {
+        Files { buckets: &*self.buckets, sources: &self.sources, archive: &*self.archive, bucket: &self.bucket }
+    }
+
+    /// The newest backup of files of any kind. One that is not what was written is as good as none: everything is copied.
+    async fn newest_catalogue(&self) -> Result<Option<Manifest>, BackupError> {
+        let mut newest: Option<Manifest> = None;
+        for plan in PLANS.iter().filter(|plan| plan.what != What::Table) {
+            match backup::manifest(&*self.archive, &latest(plan.of)).await {
+                Ok(found) if newest.as_ref().is_none_or(|newest| newest.started_at < found.started_at) => {
+                    newest = Some(found);
+                }
+                Ok(_) => {}
+                Err(BackupError::Corrupt { key, what }) => {
+                    tracing::warn!(target: "ieum::health_cron", key, what, "backup.no_earlier_one");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(newest)
+    }
+
     /// The metric says that it has been made: an alarm waits for it.
     async fn remember(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let Manifest { of, items, sha256, started_at, .. } = manifest;
-        let (items, parts) = (i64::try_from(*items).unwrap_or(i64::MAX), manifest.parts.len());
+        let copied = manifest.copied.unwrap_or_default();
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let update = Update::of(key(of)).then([
             Action::Set("started_at", started_at.as_str().into()),
             Action::Set("ended_at", self.clock.now().as_millis().into()),
-            Action::Set("items", items.into()),
+            Action::Set("items", number(*items).into()),
+            Action::Set("copied", number(copied.objects).into()),
             Action::Set("sha256", sha256.as_str().into()),
             Action::Remove("short_at"),
             Action::Remove("corrupt_at"),
         ]);
         self.store.update(&update).await?;
-        let exported = manifest.export.is_some();
-        tracing::info!(target: METRIC, integration = of, backup_run = 1, items, parts, sha256, exported, "backup.made");
+        let (parts, exported) = (manifest.parts.len(), manifest.export.is_some());
+        let (copied, bytes) = (copied.objects, copied.bytes);
+        tracing::info!(
+            target: METRIC, integration = of, backup_run = 1, items, parts, sha256, exported, copied, bytes, "backup.made"
+        );
         Ok(())
     }
 
@@ -99,8 +170,7 @@ impl Backups {
     /// # Errors
     /// It is not, or could not be read.
     pub async fn check(&self, of: &str) -> Result<(), Cause> {
-        known(of)?;
-        let checked = self.read_back(of).await;
+        let checked = self.read_back(planned(of)?).await;
         let now = self.clock.now().as_millis().into();
         let update = Update::of(key(of));
         match checked {
@@ -119,14 +189,18 @@ impl Backups {
         }
     }
 
-    async fn read_back(&self, of: &str) -> Result<u64, BackupError> {
+    async fn read_back(&self, Plan { of, what, .. }: &Plan) -> Result<u64, BackupError> {
         let manifest = backup::manifest(&*self.archive, &latest(of)).await?;
         let known = self.store.get(&key(of), ieum::store::Read::Consistent).await?.unwrap_or_default();
         if known.text("sha256").is_some_and(|sha256| sha256 != manifest.sha256) {
             let what = "its digest is not the one that was noted when it was made".to_owned();
             return Err(BackupError::Corrupt { key: latest(of), what });
         }
-        Ok(backup::check(&*self.archive, &manifest).await?.items)
+        let read = match what {
+            What::Table => backup::check(&*self.archive, &manifest).await?,
+            What::Files(_) => self.files().check(&manifest, Instant::now() + LIMIT).await?,
+        };
+        Ok(read.items)
     }
 
     /// How each backup is. What is asked for the first time is waited for from now on.
@@ -135,9 +209,9 @@ impl Backups {
     /// Any [`StoreError`].
     pub async fn findings(&self) -> Result<Vec<(String, Finding)>, StoreError> {
         let now = self.clock.now();
-        let items = self.store.get_many(&BACKUPS.map(|(of, _)| key(of))).await?;
+        let items = self.store.get_many(&PLANS.map(|plan| key(plan.of))).await?;
         let mut findings = Vec::new();
-        for ((of, calendar), item) in BACKUPS.into_iter().zip(items) {
+        for (Plan { of, calendar, .. }, item) in PLANS.into_iter().zip(items) {
             let item = item.unwrap_or_default();
             if item.number("watched_since").is_none() {
                 let since = Action::SetIfAbsent("watched_since", now.as_millis().into());
@@ -154,21 +228,24 @@ pub fn subject(of: &str) -> String {
     format!("backup/{of}")
 }
 
-fn known(of: &str) -> Result<(), Cause> {
-    let known = BACKUPS.iter().any(|(name, _)| *name == of);
-    if known { Ok(()) } else { Err(format!("nothing is backed up as `{of}`").into()) }
+fn planned(of: &str) -> Result<&'static Plan, Cause> {
+    let plan = PLANS.iter().find(|plan| plan.of == of);
+    plan.ok_or_else(|| format!("nothing is backed up as `{of}`").into())
 }
 
 /// What `item` says of a backup that is made by `calendar`.
 fn judge(item: &Item, calendar: Calendar, now: Timestamp) -> Finding {
     let time = |name| item.number(name).map(Timestamp::from_millis);
-    let since = time("ended_at").max(time("watched_since")).unwrap_or(now);
+    let since = |name| time(name).max(time("watched_since")).unwrap_or(now);
+    let read_back = Calendar { at: calendar.at + READ_BACK_AFTER, ..calendar };
     if time("corrupt_at").is_some() {
         Finding::Down(Reason::BackupCorrupt)
     } else if time("short_at").is_some() {
         Finding::Down(Reason::BackupShort)
-    } else if calendar.is_missed(since, now) {
+    } else if calendar.is_missed(since("ended_at"), now) {
         Finding::Down(Reason::BackupMissed)
+    } else if read_back.is_missed(since("read_at"), now) {
+        Finding::Down(Reason::BackupUnread)
     } else {
         Finding::Well
     }

@@ -1,5 +1,6 @@
 //! The variables of `health-cron`. The README has the same table; a test compares the two.
 
+use ieum::backup::files::Source;
 use ieum::config::{Common, ConfigError, Env, Reader};
 
 /// Everything `health-cron` is told from outside.
@@ -11,6 +12,8 @@ pub struct Config {
     pub topic: String,
     /// The bucket that backups are written to.
     pub archive: String,
+    /// The objects that are backed up.
+    pub files: Vec<Source>,
 }
 
 impl Config {
@@ -26,6 +29,13 @@ impl Config {
     pub fn read(reader: &Reader<'_>) -> Option<Self> {
         let common = reader.common();
         let (topic, archive) = (reader.text("ALERT_TOPIC_ARN", None), reader.text("ARCHIVE_BUCKET", None));
-        Some(Self { common: common?, topic: topic?, archive: archive? })
+        let files = reader.words("BACKUP_FILES", None).and_then(|words| {
+            let sources: Option<Vec<Source>> = words.iter().map(|word| Source::parse(word)).collect();
+            if sources.is_none() {
+                reader.mistake("`BACKUP_FILES` must be a list of `bucket/prefix`");
+            }
+            sources
+        });
+        Some(Self { common: common?, topic: topic?, archive: archive?, files: files? })
     }
 }

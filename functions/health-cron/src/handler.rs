@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ieum::aws::Aws;
 use ieum::backup::Whole;
+use ieum::backup::files::Buckets;
 use ieum::blobs::Blobs;
 use ieum::error::chain;
 use ieum::provider::Cause;
@@ -63,10 +64,11 @@ impl Handler {
         let (Some(aws), Some(table)) = (&kernel.aws, &config.common.table) else {
             return Err("there is nothing to sweep without `TABLE_NAME`".into());
         };
-        Self::over(&kernel, config, Arc::new(aws.store(table)), Arc::new(aws.blobs(&config.archive)))
+        let (archive, buckets) = (aws.blobs(&config.archive), aws.buckets());
+        Self::over(&kernel, config, Arc::new(aws.store(table)), Arc::new(archive), Arc::new(buckets))
     }
 
-    /// A handler over a kernel that runs already, which backs `table` up into `archive`.
+    /// A handler over a kernel that runs already, which backs `table` and `buckets` up into `archive`.
     ///
     /// # Errors
     /// Without AWS there are no queues; a local run sweeps its own (`ieum::queue::sweep_here`).
@@ -75,6 +77,7 @@ impl Handler {
         config: &Config,
         table: Arc<dyn Whole>,
         archive: Arc<dyn Blobs>,
+        buckets: Arc<dyn Buckets>,
     ) -> Result<Self, Cause> {
         let aws = kernel.aws.clone().ok_or("there is nothing to sweep without `TABLE_NAME`")?;
         let outside = Arc::new(Outside::new(&aws, kernel.http.clone(), Arc::clone(&kernel.clock))?);
@@ -86,7 +89,8 @@ impl Handler {
             stage: config.common.stage.as_str(),
         };
         let (store, clock) = (Arc::clone(&watch.store), Arc::clone(&watch.clock));
-        let backups = Backups { table, archive, bucket: config.archive.clone(), store, clock };
+        let (bucket, sources) = (config.archive.clone(), config.files.clone());
+        let backups = Backups { table, buckets, sources, archive, bucket, store, clock };
         Ok(Self { aws, outside, watch, backups })
     }
 

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use health_cron::{Config, Handler};
+use ieum::backup::files::MemoryBuckets;
 use ieum::blobs::{Blobs, MemoryBlobs};
 use ieum::clock::{Clock, SharedClock};
 use ieum::config::Env;
@@ -109,13 +110,14 @@ struct Scene {
     handler: Handler,
     store: Arc<MemoryStore>,
     archive: Arc<MemoryBlobs>,
+    buckets: Arc<MemoryBuckets>,
     clock: Arc<ManualClock>,
     sqs: Sqs,
 }
 
 fn config() -> Config {
-    Config::from_env(&Env::from([("STAGE", "local"), ("ALERT_TOPIC_ARN", TOPIC), ("ARCHIVE_BUCKET", "archive")]))
-        .expect("a valid configuration")
+    let env = [("ALERT_TOPIC_ARN", TOPIC), ("ARCHIVE_BUCKET", "archive"), ("BACKUP_FILES", "data/, pictures/upload/")];
+    Config::from_env(&Env::from(env).with("STAGE", "local")).expect("a valid configuration")
 }
 
 async fn kernel(store: &Arc<MemoryStore>, clock: &Arc<ManualClock>) -> Kernel {
@@ -136,9 +138,10 @@ impl Scene {
         let (store, clock) = (Arc::new(MemoryStore::new()), ManualClock::start());
         let mut kernel = kernel(&store, &clock).await;
         kernel.aws = Some(aws_at(&endpoint).await);
-        let archive = Arc::new(MemoryBlobs::new());
-        let handler = Handler::over(&kernel, &config(), Arc::clone(&store) as _, Arc::clone(&archive) as _);
-        Self { handler: handler.expect("there is AWS"), store, archive, clock, sqs }
+        let (archive, buckets) = (Arc::new(MemoryBlobs::new()), Arc::new(MemoryBuckets::default()));
+        let outside = (Arc::clone(&store), Arc::clone(&archive), Arc::clone(&buckets));
+        let handler = Handler::over(&kernel, &config(), outside.0, outside.1, outside.2);
+        Self { handler: handler.expect("there is AWS"), store, archive, buckets, clock, sqs }
     }
 
     /// An item on `list` that was due so many seconds ago.
@@ -215,10 +218,10 @@ async fn it_answers_nobody_but_schedules_and_does_not_start_without_aws() {
         assert!(answer(&scene.handler, event.clone(), 0).await.is_err(), "{event}");
     }
     assert_eq!(answer(&scene.handler, json!({"sweep": []}), 0).await.ok(), Some(Answer::Done(())));
-    let alone =
-        Handler::over(&kernel(&scene.store, &scene.clock).await, &config(), scene.store.clone(), scene.archive.clone())
-            .err()
-            .map(|error| error.to_string());
+    let kernel = kernel(&scene.store, &scene.clock).await;
+    let (archive, buckets) = (scene.archive.clone(), scene.buckets.clone());
+    let alone = Handler::over(&kernel, &config(), scene.store.clone(), archive, buckets);
+    let alone = alone.err().map(|error| error.to_string());
     assert_eq!(alone.as_deref(), Some("there is nothing to sweep without `TABLE_NAME`"));
 }
 
@@ -381,6 +384,63 @@ async fn a_run_that_does_not_come_is_missed_an_hour_later() {
     );
     assert_eq!(scene.state("backup/table/daily").reason, Some(Reason::BackupMissed));
     scene.send("backup").await.expect("it comes after all");
+    scene.check().await.expect("a check");
+    assert_eq!(scene.told().len(), 1);
+    assert_eq!(scene.state("backup/table/daily").status, Status::Healthy);
+}
+
+/// Backups of files are made and read back as those of the table are.
+#[tokio::test]
+async fn files_are_copied_by_what_has_changed_and_read_back() {
+    let scene = Scene::new().await;
+    let send = async |doing: &str, of: &str| {
+        scene.clock.advance(PERIOD);
+        let event = json!({doing: {"of": of}});
+        answer(&scene.handler, event, 0).await.map_err(|error| error.to_string())
+    };
+    scene.buckets.put("data", "message/1", "one");
+    scene.buckets.put("pictures", "upload/1.jpg", "a picture");
+    scene.buckets.put("pictures", "thumbnail/card/1.jpg.webp", "made from it");
+    for (of, items, copied) in [("files/daily", 2, 2), ("files/weekly", 3, 3), ("files/daily", 4, 1)] {
+        assert_eq!(send("backup", of).await, Ok(Answer::Done(())));
+        let item = scene.store.read(&format!("backup#{of}")).expect("it is on record");
+        assert_eq!((item.number("items"), item.number("copied")), (Some(items), Some(copied)), "{of}");
+        assert_eq!(send("check_backup", of).await, Ok(Answer::Done(())));
+        scene.buckets.put("data", &format!("message/after-{items}"), "new");
+    }
+    assert_eq!(scene.told(), []);
+    assert!(scene.archive.keys().iter().all(|key| key.starts_with("data-archive/files/")));
+
+    let copies = scene.buckets.all("archive");
+    let (newest, _) = copies.iter().rfind(|(key, _)| key.starts_with("data-archive/files/daily/")).expect("a copy");
+    scene.buckets.put("archive", newest, "something else");
+    assert!(send("check_backup", "files/daily").await.is_err());
+    let since = scene.clock.now().rfc3339();
+    assert_eq!(scene.told(), tells([("backup/files/daily", "unhealthy", since)]));
+    assert_eq!(scene.state("backup/files/daily").reason, Some(Reason::BackupCorrupt));
+}
+
+#[tokio::test]
+async fn a_backup_that_nobody_has_read_back_is_told_of() {
+    let scene = Scene::new().await;
+    scene.all_are_well();
+    scene.check().await.expect("a check");
+    // Backups are due from 18:00 to 19:30, 03:00 to 04:30 in Seoul, the first is read back at 20:00, and the scene begins at 03:50.
+    scene.clock.advance(Duration::from_secs(15 * 3_600 + 25 * 60));
+    for (of, minutes) in [("table/daily", 0), ("table/weekly", 0), ("files/daily", 20), ("files/weekly", 70)] {
+        answer(&scene.handler, json!({"backup": {"of": of}}), 0).await.expect("it is made");
+        scene.clock.advance(Duration::from_secs(minutes * 60));
+    }
+    scene.check().await.expect("a check");
+    assert_eq!(scene.told(), [], "{}: not yet", scene.clock.now());
+    for _ in 0..4 {
+        scene.check().await.expect("a check");
+    }
+    let told = scene.told();
+    let told: Vec<(&str, &str)> = told.iter().map(|(subject, status, _)| (subject.as_str(), status.as_str())).collect();
+    assert_eq!(told, [("backup/table/daily", "unhealthy")], "{}", scene.clock.now());
+    assert_eq!(scene.state("backup/table/daily").reason, Some(Reason::BackupUnread));
+    scene.send("check-backup").await.expect("it is read back after all");
     scene.check().await.expect("a check");
     assert_eq!(scene.told().len(), 1);
     assert_eq!(scene.state("backup/table/daily").status, Status::Healthy);

@@ -108,7 +108,7 @@ impl Config {
 
         let policy = reader.policy("PAYMENT", Replay::Safe);
         let breaker = reader.breaker("PAYMENT");
-        let hints = reader.instant_rate("PAYMENT_HINT", 20, 1, Some(100));
+        let hints = reader.instant_rate("PAYMENT_HINT", (20, 100_000), 1, Some((100, 100_000)));
         let worker_limit = reader.span("PAYMENT_WORKER_LIMIT_SECONDS", Some(60), 10..=900);
         let at_once = reader.number("PAYMENT_WORKER_AT_ONCE", Some(10), 1..=100);
         let account = |name: ProviderName, prefix: &str, host: &str, rate: u32| {

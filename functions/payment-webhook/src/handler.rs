@@ -12,9 +12,7 @@ use ieum::clock::{SharedClock, Timestamp};
 use ieum::delivery::inbox::{Status, Webhook};
 use ieum::delivery::outbox::Outbox;
 use ieum::delivery::webhooks::{Arrival, Receipt, Standing, Webhooks};
-use ieum::error::{
-    ApiError, BAD_FORMAT, CONFLICT, Code, Detail, FORBIDDEN, Issue, MISSING, NOT_FOUND, STORE_UNAVAILABLE, code, issue,
-};
+use ieum::error::{ApiError, BAD_FORMAT, CONFLICT, Code, Detail, FORBIDDEN, Issue, MISSING, NOT_FOUND, code, issue};
 use ieum::events::{MemoryBus, Publisher};
 use ieum::limiter::{Limiter, Standing as LimitStanding};
 use ieum::provider::{Cause, Probe};
@@ -23,7 +21,7 @@ use ieum::runtime::{Answer, Bounds, Event, Function, Scheduled, work_here};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use ieum::store::{Action as Change, EXPIRES_AT, Outcome, Store, Test, Update};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config::{Config, ProviderName};
@@ -289,7 +287,7 @@ impl Handler {
 
     async fn payment(&self, call: &Call) -> Result<Reply, ApiError> {
         let (provider, id) = (self.provider_in_path(call)?, name_in_path(call, "id")?);
-        let known = self.desk.payments.known(provider, id).await.map_err(unavailable)?;
+        let known = self.desk.payments.known(provider, id).await.map_err(ApiError::store_unavailable)?;
         let known = known.ok_or_else(|| ApiError::new(PAYMENT_NOT_FOUND))?;
         Reply::json(200, &known.json(provider.as_str()))
     }
@@ -299,7 +297,7 @@ impl Handler {
         let party = self.desk.payments.party(provider).ok_or_else(|| ApiError::new(NOT_FOUND))?;
         let refreshed = self.desk.payments.refresh(party, id, call.deadline).await.map_err(|error| match error {
             RefreshError::Provider(error) => ApiError::from(&error),
-            error @ (RefreshError::Effect(_) | RefreshError::Store(_)) => unavailable(error),
+            error @ (RefreshError::Effect(_) | RefreshError::Store(_)) => ApiError::store_unavailable(error),
         })?;
         let payment = refreshed.ok_or_else(|| ApiError::new(PAYMENT_NOT_FOUND))?;
         Reply::json(200, &payment.json(provider.as_str()))
@@ -324,10 +322,10 @@ impl Handler {
                 Change::Set("amount", amount.into()),
                 Change::Set("currency", letters.into()),
                 Change::SetIfAbsent("put_at", now.as_millis().into()),
-                Change::SetIfAbsent("by", who(call).into()),
+                Change::SetIfAbsent("by", call.who().into()),
                 Change::Set(EXPIRES_AT, now.after(EXPECTED_FOR).as_seconds().into()),
             ]);
-        match self.store.update(&update).await.map_err(unavailable)? {
+        match self.store.update(&update).await.map_err(ApiError::store_unavailable)? {
             Outcome::Applied(_) => {
                 let body =
                     json!({"provider": provider.as_str(), "order_id": order, "amount": amount, "currency": letters});
@@ -339,15 +337,20 @@ impl Handler {
 
     async fn webhooks(&self, call: &Call) -> Result<Reply, ApiError> {
         let span = Span::read(call.query()?, Status::Failed)?;
-        let found = self.desk.webhooks.list(span.status, span.from, span.to, span.limit).await.map_err(unavailable)?;
-        let next = found.last().filter(|_| found.len() == span.limit as usize).map(|last| last.received_at.rfc3339());
-        Reply::json(200, &json!({"events": found.iter().map(event_json).collect::<Vec<_>>(), "next_from": next}))
+        let found = self
+            .desk
+            .webhooks
+            .list(span.status, span.from, span.to, span.limit)
+            .await
+            .map_err(ApiError::store_unavailable)?;
+        let next = found.last().filter(|_| found.len() == span.limit as usize).map(|last| last.listed_at().rfc3339());
+        Reply::json(200, &json!({"events": found.iter().map(Webhook::summary).collect::<Vec<_>>(), "next_from": next}))
     }
 
     async fn replay(&self, call: &Call) -> Result<Reply, ApiError> {
         let id = call.param("id");
         let (provider, delivery) = id.split_once(':').ok_or_else(|| ApiError::invalid("id", BAD_FORMAT))?;
-        match self.desk.webhooks.replay(who(call), provider, delivery).await.map_err(unavailable)? {
+        match self.desk.webhooks.replay(call.who(), provider, delivery).await.map_err(ApiError::store_unavailable)? {
             true => Reply::json(202, &json!({"id": id})),
             false => Err(ApiError::new(NOT_FOUND)),
         }
@@ -358,8 +361,8 @@ impl Handler {
         if !status.is_ended() {
             return Err(ApiError::invalid("status", BAD_FORMAT));
         }
-        let replayed = self.desk.webhooks.replay_range(who(call), status, from, to, limit).await;
-        let (replayed, next) = replayed.map_err(unavailable)?;
+        let replayed = self.desk.webhooks.replay_range(call.who(), status, from, to, limit).await;
+        let (replayed, next) = replayed.map_err(ApiError::store_unavailable)?;
         Reply::json(202, &json!({"replayed": replayed, "next_from": next.map(Timestamp::rfc3339)}))
     }
 
@@ -395,31 +398,8 @@ impl Span {
     }
 }
 
-/// A webhook as an operator sees it: never its body, which may be about a person.
-fn event_json(webhook: &Webhook) -> Value {
-    json!({
-        "id": format!("{}:{}", webhook.provider, webhook.delivery),
-        "provider": webhook.provider,
-        "status": webhook.status.name(),
-        "outcome": webhook.outcome,
-        "verified_by": webhook.proof,
-        "received_at": webhook.received_at.rfc3339(),
-        "arrivals": webhook.arrivals,
-        "attempts": webhook.attempts,
-    })
-}
-
-/// Who is on record. Every route that needs it asks for a scope, so there is a caller.
-fn who(call: &Call) -> &str {
-    call.caller.as_ref().map_or("", |caller| &caller.id)
-}
-
 fn name_in_path<'c>(call: &'c Call, param: &'static str) -> Result<&'c str, ApiError> {
     let name = call.param(param);
     let plain = !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
     if plain { Ok(name) } else { Err(ApiError::invalid(param, BAD_FORMAT)) }
-}
-
-fn unavailable(error: impl Into<Cause>) -> ApiError {
-    ApiError::new(STORE_UNAVAILABLE).because(error)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
-use ieum::clock::Clock;
+use ieum::clock::{Clock, Timestamp};
 use ieum::testing::door::unsent;
 use ieum_sandbox::Mode;
 use serde_json::{Value, json};
@@ -453,7 +453,25 @@ async fn a_webhook_that_waits_for_its_next_attempt_is_listed() {
     let found = door.serve(list.clone()).await.body["events"].clone();
     assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
     list["rawQueryString"] = json!("status=received&from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z");
-    assert_eq!(door.serve(list).await.body["events"], json!([]), "received later");
+    assert_eq!(door.serve(list.clone()).await.body["events"], json!([]), "received later");
+
+    // One that is due later comes on the next page, though it was received long before that.
+    door.clock.advance(Duration::from_secs(1));
+    let mut other = event("toss-status");
+    other["headers"]["tosspayments-webhook-transmission-id"] = json!("whtrans_other");
+    other["body"] = json!(other["body"].as_str().unwrap().replace("\"paymentKey\":\"", "\"paymentKey\":\"other-"));
+    assert_eq!(door.serve(other).await.status, 200);
+    door.work().await;
+    let mut seen = BTreeSet::new();
+    let (mut from, to) = ("2026-11-01T00:00:00Z".to_owned(), door.clock.now().rfc3339());
+    for _ in 0..2 {
+        list["rawQueryString"] = json!(format!("status=received&limit=1&from={from}&to={to}"));
+        let page = door.serve(list.clone()).await.body;
+        seen.insert(page["events"][0]["id"].as_str().unwrap().to_owned());
+        let next = Timestamp::parse_rfc3339(page["next_from"].as_str().unwrap()).unwrap();
+        from = next.after(Duration::from_millis(1)).rfc3339();
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
 }
 
 /// What a payment goes through at Toss, and what is told of it when all is heard in order.

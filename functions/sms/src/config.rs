@@ -166,7 +166,7 @@ impl Config {
         let breaker = reader.breaker("SMS");
         let house = house(reader);
         // Against whoever has our texts sent to numbers that he earns by, and against loops.
-        let recipient_rate = reader.instant_rate("SMS_RECIPIENT", 10, 3_600, None);
+        let recipient_rate = reader.instant_rate("SMS_RECIPIENT", (10, 10_000), 3_600, None);
         let validity = reader.span("SMS_VALIDITY_SECONDS", Some(86_400), 60..=604_800);
         let sns = if uses(Sns) { sns(reader, stage).map(Some) } else { Some(None) };
         let twilio = if uses(Twilio) { twilio(reader, stage).map(Some) } else { Some(None) };

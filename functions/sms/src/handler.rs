@@ -13,7 +13,7 @@ use ieum::delivery::ledger::{Body, Message};
 use ieum::delivery::messages::Messages;
 use ieum::delivery::recipients::Recipients;
 use ieum::delivery::worker::{Addressed, Delivery};
-use ieum::error::{ApiError, Code, Detail, INVALID_REQUEST, Issue, NOT_FOUND, STORE_UNAVAILABLE, code, issue};
+use ieum::error::{ApiError, Code, Detail, INVALID_REQUEST, Issue, NOT_FOUND, code, issue};
 use ieum::idempotency::{Idempotency, KeyRule};
 use ieum::provider::Cause;
 use ieum::queue::{Queue, local, sweep_here};
@@ -191,13 +191,13 @@ impl Handler {
         if quotes.iter().all(|(_, quote)| quote.is_err()) {
             return Err(nobody_sends(quotes.into_iter().filter_map(|(_, quote)| quote.err())));
         }
-        let caller = call.caller.as_ref().map_or("", |caller| &caller.id);
+        let caller = call.who();
         self.idempotency
             .run(call, KeyRule::Optional, async |begun| {
                 let id = begun.id.to_string();
                 self.may_receive(&text, begun.first).await?;
                 let valid_until = self.clock.now().after(self.validity);
-                self.delivery.accept(&id, &text, caller, valid_until).await.map_err(unavailable)?;
+                self.delivery.accept(&id, &text, caller, valid_until).await.map_err(ApiError::store_unavailable)?;
                 log(&id, &text, "", "accepted");
                 Reply::json(202, &json!({"id": id, "status": "queued"}))
             })
@@ -207,7 +207,9 @@ impl Handler {
     /// Whether its recipient may be written to, and has not had enough. A request that is `first` counts.
     async fn may_receive(&self, text: &Text, first: bool) -> Result<(), ApiError> {
         let recipients = self.delivery.recipients();
-        if let Some(suppression) = recipients.suppression(text.to.as_str()).await.map_err(unavailable)? {
+        if let Some(suppression) =
+            recipients.suppression(text.to.as_str()).await.map_err(ApiError::store_unavailable)?
+        {
             let issue = if suppression.reason == Reason::Dead.name() { DEAD_NUMBER } else { OPTED_OUT };
             return Err(ApiError::new(RECIPIENT_SUPPRESSED).with(Detail::field("to", issue)));
         }
@@ -246,7 +248,7 @@ impl Handler {
 
     async fn message(&self, call: &Call) -> Result<Reply, ApiError> {
         let id = call.param("id");
-        let found = self.messages.get(id).await.map_err(unavailable)?;
+        let found = self.messages.get(id).await.map_err(ApiError::store_unavailable)?;
         let message = found.filter(|message| message.list == LIST).ok_or_else(|| ApiError::new(NOT_FOUND))?;
         Reply::json(200, &view(id, &message))
     }
@@ -262,7 +264,7 @@ impl Handler {
     }
 
     async fn told(&self, provider: &'static str, reports: Vec<Report>) -> Result<Reply, ApiError> {
-        self.hear(provider, reports).await.map_err(unavailable)?;
+        self.hear(provider, reports).await.map_err(ApiError::store_unavailable)?;
         Reply::json(200, &json!({"status": "received"}))
     }
 
@@ -321,8 +323,4 @@ fn view(id: &str, message: &Message) -> Value {
         "created_at": message.created_at.rfc3339(),
         "ended_at": message.ended_at.map(Timestamp::rfc3339),
     })
-}
-
-fn unavailable(error: StoreError) -> ApiError {
-    ApiError::new(STORE_UNAVAILABLE).because(error)
 }

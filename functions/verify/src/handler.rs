@@ -6,12 +6,11 @@ use std::time::Duration;
 use ieum::api::{Call, Edge, Fields, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::Access;
 use ieum::error::{
-    ApiError, BAD_FORMAT, CONFLICT, Code, Detail, INTERNAL, Issue, MISSING, PROVIDER_UNAVAILABLE, STORE_UNAVAILABLE,
-    code, issue,
+    ApiError, BAD_FORMAT, CONFLICT, Code, Detail, INTERNAL, Issue, MISSING, PROVIDER_UNAVAILABLE, code, issue,
 };
 use ieum::integration::{Answer, CallError, Source};
 use ieum::provider::Cause;
-use ieum::runtime::{self, Event, Function, HttpFunction, Scheduled};
+use ieum::runtime::{self, Event, Function, HttpFunction};
 use ieum::secrets::SecretError;
 use ieum::start::{Kernel, StartError};
 use serde::Serialize;
@@ -137,11 +136,7 @@ impl HttpFunction for Handler {
 
 impl Function for Handler {
     async fn serve(&self, event: Event, deadline_ms: u64) -> Result<runtime::Answer, Cause> {
-        match event {
-            Event::Http(event) => Ok(HttpFunction::serve(self, *event, deadline_ms).await.into()),
-            Event::Scheduled(Scheduled::Probe(probe)) => Ok(self.operations.checkup.run(probe.paid).await?.into()),
-            Event::Scheduled(_) | Event::Queue(_) | Event::Logs(_) | Event::Objects(_) => Err(event.unexpected()),
-        }
+        runtime::answer_or_check(self, &self.operations.checkup, event, deadline_ms).await
     }
 }
 
@@ -180,7 +175,7 @@ impl Handler {
     async fn enter_company(&self, call: &Call) -> Result<Reply, ApiError> {
         let query = CompanyQuery { business_number: number_in_path(call)? };
         let company = company_in_body(call, &query.business_number)?;
-        let by = call.caller.as_ref().map_or("", |caller| &caller.id);
+        let by = call.who();
         let live = self.operations.company.remembered(&query).await;
         if live.is_some_and(|answer| answer.value.found.is_some()) {
             return Err(ApiError::new(CONFLICT).with(Detail::field("business_number", LIVE_ANSWER)));
@@ -192,9 +187,9 @@ impl Handler {
         let entering = entries.enter(&query, &lookup, by, self.manual_ttl);
         let entered = match timeout_at(call.deadline, entering).await {
             Ok(entered) => entered,
-            Err(elapsed) => return Err(ApiError::new(STORE_UNAVAILABLE).because(elapsed)),
+            Err(elapsed) => return Err(ApiError::store_unavailable(elapsed)),
         };
-        let (entered_at, expires_at) = entered.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))?;
+        let (entered_at, expires_at) = entered.map_err(ApiError::store_unavailable)?;
         let Some(company) = &lookup.found else { return Err(ApiError::new(INTERNAL)) };
         let body = json!({
             "business_number": company.business_number,

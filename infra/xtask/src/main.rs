@@ -26,11 +26,12 @@ cargo xtask thumbnails DIR [--variants LIST]
 Makes the thumbnails of every picture in DIR and below, in DIR/thumbnail/VARIANT/. LIST is as in THUMBNAIL_VARIANTS of
 s3-thumbnail; the default is card=300x200.
 
-cargo xtask restore --table NAME --bucket NAME [--of table/daily] [--manifest KEY] [--prefix PREFIX] [--dry-run]
+cargo xtask restore --bucket NAME --table NAME [--of table/daily] [--manifest KEY] [--prefix PREFIX] [--dry-run]
+cargo xtask restore --bucket NAME --of files/daily [--manifest KEY] [--prefix BUCKET/PREFIX] [--dry-run]
 
-Puts the newest backup back into the table, or the one of that manifest; only items whose keys begin with PREFIX, if it is given.
-Each part is compared with its digest first. Items that the backup does not have stay. The credentials, the region and
-AWS_ENDPOINT_URL are those of the environment.
+Puts the newest backup back, or the one of that manifest: items into the table, files into the buckets they come from; only those
+whose keys begin with PREFIX, if it is given. Everything is compared with its digest first. What the backup does not have
+stays. NAME is the archive's bucket. The credentials, the region and AWS_ENDPOINT_URL are those of the environment.
 
   --dry-run          read and compare everything, put nothing
 
@@ -147,7 +148,7 @@ fn parse_restore(mut arguments: impl Iterator<Item = String>) -> Result<Command,
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| wrong("followed by a value", argument.clone()));
         match argument.as_str() {
-            "--table" => options.table = value()?,
+            "--table" => options.table = Some(value()?),
             "--bucket" => options.bucket = value()?,
             "--of" => options.of = value()?,
             "--manifest" => options.manifest = Some(value()?),
@@ -157,10 +158,8 @@ fn parse_restore(mut arguments: impl Iterator<Item = String>) -> Result<Command,
             _ => return Err(wrong("one of --table, --bucket, --of, --manifest, --prefix, --dry-run", argument)),
         }
     }
-    for (name, given) in [("--table", &options.table), ("--bucket", &options.bucket)] {
-        if given.is_empty() {
-            return Err(wrong("given, with a name", name.to_owned()));
-        }
+    if options.bucket.is_empty() {
+        return Err(wrong("given, with a name", "--bucket".to_owned()));
     }
     Ok(Command::Restore(options))
 }
@@ -172,7 +171,7 @@ async fn put_back(options: &restore::Options) -> ExitCode {
         Ok((manifest, read)) => {
             let done = if options.dry_run { "would be put back" } else { "are back" };
             let (wanted, all, when) = (read.wanted, read.items, manifest.started_at);
-            say(&mut std::io::stdout(), &format!("{wanted} of {all} items of the backup of {when} {done}\n"));
+            say(&mut std::io::stdout(), &format!("{wanted} of {all} of the backup of {when} {done}\n"));
             ExitCode::SUCCESS
         }
         Err(error) => {

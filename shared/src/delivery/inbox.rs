@@ -17,6 +17,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::clock::Timestamp;
 use crate::store::{Action, DUE, EXPIRES_AT, Item, NOT_BEFORE, Test, Update};
 
@@ -169,6 +171,25 @@ impl Webhook {
             not_before: time(NOT_BEFORE),
             valid_until: time("valid_until")?,
             outcome: text("outcome"),
+        })
+    }
+
+    /// Where it stands on its list: by when it is due, or by when it was received once it has come to an end.
+    pub fn listed_at(&self) -> Timestamp {
+        self.not_before.unwrap_or(self.received_at)
+    }
+
+    /// What an operator may see of it in a list: never its body, which may be about a person.
+    pub fn summary(&self) -> Value {
+        json!({
+            "id": format!("{}:{}", self.provider, self.delivery),
+            "provider": self.provider,
+            "status": self.status.name(),
+            "outcome": self.outcome,
+            "verified_by": self.proof,
+            "received_at": self.received_at.rfc3339(),
+            "arrivals": self.arrivals,
+            "attempts": self.attempts,
         })
     }
 

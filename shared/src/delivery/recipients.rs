@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::answers::RequestKeys;
 use crate::audit;
 use crate::clock::{SharedClock, Timestamp};
-use crate::error::{ApiError, RATE_LIMITED, STORE_UNAVAILABLE};
+use crate::error::{ApiError, RATE_LIMITED};
 use crate::limiter::Standing;
 use crate::planted::{Rule, broken};
 use crate::resilience::rate_limit::{Bucket, Plan, RatePolicy};
@@ -154,7 +154,7 @@ impl Recipients {
     pub async fn admit(&self, addresses: &[String]) -> Result<(), ApiError> {
         for address in addresses {
             let slot = self.slot(address, Duration::ZERO).await;
-            if let Err(reset) = slot.map_err(|error| ApiError::new(STORE_UNAVAILABLE).because(error))? {
+            if let Err(reset) = slot.map_err(ApiError::store_unavailable)? {
                 let policy = self.rate.map(|rate| (rate.calls, rate.period));
                 let standing = Standing { policy, remaining: 0, reset };
                 return Err(ApiError::new(RATE_LIMITED).limited("recipient", standing));

@@ -26,7 +26,7 @@ use super::outbox::{Effect, EffectError, Outbox};
 use crate::audit;
 use crate::blobs::{Blobs, INLINE_BYTES};
 use crate::clock::{SharedClock, Timestamp, millis};
-use crate::error::{ApiError, STORE_UNAVAILABLE, chain};
+use crate::error::{ApiError, chain};
 use crate::integration::{CallError, Fate};
 use crate::provider::Cause;
 use crate::queue::{LONGEST_DELAY, Queue, SweepError, WakeUp, early, sweep};
@@ -247,10 +247,9 @@ impl Webhooks {
     /// # Errors
     /// 503: it is not known to be written down, and the sender is to come again.
     pub async fn receive(&self, arrival: &Arrival<'_>) -> Result<Receipt, ApiError> {
-        let unavailable = |cause: Cause| ApiError::new(STORE_UNAVAILABLE).because(cause);
         let (key, receipt) = match timeout(WRITING, self.write_down(arrival)).await {
-            Ok(written) => written.map_err(unavailable)?,
-            Err(elapsed) => return Err(unavailable(Box::new(elapsed))),
+            Ok(written) => written.map_err(ApiError::store_unavailable)?,
+            Err(elapsed) => return Err(ApiError::store_unavailable(elapsed)),
         };
         let verified = matches!(arrival.standing, Standing::Verified(_));
         tracing::info!(target: "ieum::webhook", provider = arrival.provider, webhook = key, verified, receipt = ?receipt, "webhook.received");
@@ -440,8 +439,8 @@ impl Webhooks {
         woken
     }
 
-    /// Up to `limit` webhooks of `status` that were received from `from` to `to`, the oldest first. What waits is listed
-    /// by when it is due instead.
+    /// Up to `limit` webhooks of `status` that were received from `from` to `to`, the oldest first. What has not ended is
+    /// listed by when it is due instead, from `from` on. After a full list it goes on from [`Webhook::listed_at`] of the last.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -475,8 +474,9 @@ impl Webhooks {
         Ok(true)
     }
 
-    /// On behalf of the caller `who`, which is put on record first: has up to `limit` webhooks processed again that were received from `from` to `to` and came to `status`. Says how
-    /// many, and from when to go on when that were not all of them.
+    /// On behalf of the caller `who`, which is put on record first: has up to `limit` webhooks processed again that were
+    /// received from `from` to `to` and came to `status`. Says how many, and from when to go on when that were not all of
+    /// them.
     ///
     /// # Errors
     /// [`StoreError`]: those before the fault are being processed again.
@@ -498,7 +498,7 @@ impl Webhooks {
             self.wake(&webhook.key(), Duration::ZERO).await;
         }
         let full = found.len() == limit as usize;
-        Ok((found.len(), found.last().filter(|_| full).map(|last| last.received_at)))
+        Ok((found.len(), found.last().filter(|_| full).map(Webhook::listed_at)))
     }
 
     async fn record(&self, who: &str, what: &str, target: &str, before: &str, after: &str) -> Result<(), StoreError> {
@@ -513,8 +513,7 @@ impl Webhooks {
     }
 }
 
-/// Up to `limit` webhooks of `status` that are worked off from `list` and were received in the span, the oldest first; see
-/// [`Webhooks::list`].
+/// What [`Webhooks::list`] says, of those that are worked off from `list`.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -526,18 +525,16 @@ pub async fn listed(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Webhook>, StoreError> {
-    // What has not ended stands where it is due, which may be long after it was received.
-    let span = if status.is_ended() { [from, to] } else { [0, i64::MAX].map(Timestamp::from_millis) };
-    let wanted = |webhook: &Webhook| {
-        webhook.status == status && (status.is_ended() || (from..=to).contains(&webhook.received_at))
-    };
+    // What has not ended stands where it is due, which may be after `to`.
+    let until = if status.is_ended() { to } else { Timestamp::from_millis(i64::MAX) };
+    let wanted = |webhook: &Webhook| webhook.status == status && webhook.received_at <= to;
     let mut found = Vec::new();
     for list in lists(list, status, from, to, now) {
         let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         if left == 0 {
             break;
         }
-        for keys in store.listed(&list, span[0], span[1], left).await?.chunks(100) {
+        for keys in store.listed(&list, from, until, left).await?.chunks(100) {
             let items = store.get_many(keys).await?;
             let webhooks = items.iter().filter_map(|item| Webhook::read(item.as_ref()?));
             found.extend(webhooks.filter(wanted));

@@ -42,7 +42,12 @@ pub const SLOW_MS: u64 = 5_000;
 impl FailureRate {
     /// Whether `failures` of `answers` are too many.
     pub fn is_exceeded(self, failures: u64, answers: u64) -> bool {
-        failures >= self.failures && failures * 100 > self.percent * answers
+        failures >= self.failures && self.is_share_exceeded(failures, answers)
+    }
+
+    /// Whether they are too many of them, however few they are.
+    pub fn is_share_exceeded(self, failures: u64, answers: u64) -> bool {
+        failures * 100 > self.percent * answers
     }
 
     /// The same, of the metrics `failures` and `answers`, in CloudWatch's language

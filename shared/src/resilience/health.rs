@@ -104,6 +104,8 @@ pub enum Reason {
     BackupShort,
     /// A backup cannot be read back as it was written.
     BackupCorrupt,
+    /// A backup has not been read back when it was due.
+    BackupUnread,
     /// A secret has not been changed for 90 days.
     SecretOld,
 }
@@ -129,6 +131,7 @@ impl Reason {
             Self::BackupMissed => "backup_missed",
             Self::BackupShort => "backup_short",
             Self::BackupCorrupt => "backup_corrupt",
+            Self::BackupUnread => "backup_unread",
             Self::SecretOld => "secret_old",
         }
     }
@@ -454,6 +457,7 @@ mod tests {
             Reason::FailureRateCritical,
             Reason::CutOff,
             Reason::BackupCorrupt,
+            Reason::BackupUnread,
             Reason::SecretOld,
         ] {
             assert_eq!(Reason::parse(reason.name()), Some(reason));

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
+use ieum::testing::page::{assert_fits, names};
 
-/// The names between `before` and `after` in `text`.
-fn names<'t>(text: &'t str, before: &str, after: &str) -> BTreeSet<&'t str> {
-    text.split(before).skip(1).filter_map(|rest| rest.split(after).next()).collect()
-}
+use super::*;
 
 #[test]
 fn every_template_can_be_read_and_asks_for_texts_that_are_there() {
@@ -92,19 +89,7 @@ fn the_script_makes_elements_in_one_place_and_speaks_to_its_own_origin() {
 
 #[test]
 fn the_script_uses_what_the_page_has() {
-    let page = TEMPLATES[0].1;
-    let ids = names(page, " id=\"", "\"");
-    assert!(names(SCRIPT, "at(\"", "\"").is_subset(&ids), "{:?}", names(SCRIPT, "at(\"", "\""));
-    let camel = |name: &str| {
-        let mut words = name.split('-');
-        let first = words.next().unwrap_or_default().to_owned();
-        words.fold(first, |name, word| name + &word[..1].to_ascii_uppercase() + &word[1..])
-    };
-    let given: BTreeSet<String> = names(page, " data-", "=").into_iter().map(camel).collect();
-    let used = SCRIPT.split("given.").skip(1);
-    let used: BTreeSet<String> =
-        used.map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect()).collect();
-    assert_eq!(used, given);
+    assert_fits(TEMPLATES[0].1, SCRIPT);
 }
 
 #[test]

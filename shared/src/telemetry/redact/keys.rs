@@ -178,7 +178,7 @@ fn has_digits_inside(text: &str) -> bool {
 /// Whether some end of a word, from a separator on, reads badly: words before a key do not hide it.
 fn ends_badly(text: &str) -> bool {
     let separators = text.char_indices().filter(|(_, c)| !c.is_ascii_alphanumeric());
-    separators.map(|(place, _)| &text[place + 1..]).take_while(|end| end.len() >= SHORTEST).any(reads_badly)
+    separators.map(|(place, c)| &text[place + c.len_utf8()..]).take_while(|end| end.len() >= SHORTEST).any(reads_badly)
 }
 
 /// `20261121T035000Z`, as AWS writes times in signatures, and RFC 3339.
@@ -204,7 +204,26 @@ pub(super) fn hidden_text(word: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// The words between separators are looked at by byte: none of them may be cut within a character.
+        #[test]
+        fn words_of_any_script_are_read(text in "[a-zA-Z0-9가-힣ㄱ-ㅎ🙂é_/+. -]{0,60}") {
+            is_key(&text);
+            is_key_with_slashes(&text);
+            is_mixed(&text);
+            hidden_text(&text);
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_after_korean() {
+        assert!(is_key("열쇠:가나다sk_live_51H8abcdEFGHijkl0123456789"));
+        assert!(!is_key("이음은통합계층입니다"), "Korean alone is no key");
+    }
 
     #[test]
     fn keys_are_known_by_how_they_read() {
