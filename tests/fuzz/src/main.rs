@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use ieum_fuzz::{Outcome, Target, targets};
 
-/// Inputs to one target before it is the next one's turn.
-const TURN: u64 = 500;
+/// How long a target has before it is the next one's turn.
+const TURN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Run {
+    /// The next seed.
+    next: u64,
     outcomes: BTreeMap<Outcome, u64>,
-    took: Duration,
     slowest: (Duration, u64),
 }
 
@@ -37,36 +38,34 @@ fn main() {
     targets.retain(|target| named.is_empty() || named.iter().any(|name| name == target.name));
     assert!(!targets.is_empty(), "no target of that name");
 
-    let mut runs: BTreeMap<&str, Run> = targets.iter().map(|target| (target.name, Run::default())).collect();
+    let run = || Run { next: first, ..Run::default() };
+    let mut runs: BTreeMap<&str, Run> = targets.iter().map(|target| (target.name, run())).collect();
     let began = Instant::now();
-    let mut from = first;
     while began.elapsed().as_secs_f64() < minutes * 60.0 {
         for target in &targets {
             let run = runs.get_mut(target.name).expect("a run");
-            for seed in from..from + TURN {
-                one(target, seed, run);
+            let turn = Instant::now();
+            while turn.elapsed() < TURN {
+                one(target, run);
             }
         }
-        from += TURN;
     }
-    println!(
-        "seeds {first} to {from} of {} targets in {:.1} minutes, no finding",
-        targets.len(),
-        began.elapsed().as_secs_f64() / 60.0
-    );
+    println!("{} targets in {:.1} minutes, no finding", targets.len(), began.elapsed().as_secs_f64() / 60.0);
     for Target { name, about, seeds, .. } in &targets {
-        let Run { outcomes, took, slowest } = &runs[name];
+        let Run { next, outcomes, slowest } = &runs[name];
         println!(
-            "{name}: {about}; from {} whole ones, {:.0} s, slowest {:?} (seed {}): {outcomes:?}",
+            "{name}: {about}; {} inputs (seeds {first} to {next}) from {} whole ones, slowest {:?} (seed {}): {outcomes:?}",
+            next - first,
             seeds.len(),
-            took.as_secs_f64(),
             slowest.0,
-            slowest.1
+            slowest.1,
         );
     }
 }
 
-fn one(target: &Target, seed: u64, run: &mut Run) {
+fn one(target: &Target, run: &mut Run) {
+    let seed = run.next;
+    run.next += 1;
     let input = target.input(seed);
     let turn = Instant::now();
     match catch_unwind(AssertUnwindSafe(|| (target.read)(input.case, &input.bytes))) {
@@ -78,6 +77,5 @@ fn one(target: &Target, seed: u64, run: &mut Run) {
             resume_unwind(panic);
         }
     }
-    run.took += turn.elapsed();
     run.slowest = run.slowest.max((turn.elapsed(), seed));
 }
