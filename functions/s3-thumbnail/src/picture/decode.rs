@@ -5,11 +5,11 @@ mod jpeg;
 mod png;
 mod webp;
 
-use fast_image_resize::pixels::{U8x3, U16x4};
+use fast_image_resize::pixels::U8x3;
 
 use super::geometry::Size;
 use super::probe::{Format, Header};
-use super::raster::{Boxes, FULL, Pixels, Raster};
+use super::raster::{AlphaBoxes, Boxes, FULL, Pixels, Raster};
 use super::{Limits, Refusal};
 
 /// Decodes `bytes` for thumbnails of which the largest is `shrink` times smaller than the picture.
@@ -29,7 +29,7 @@ fn without_alpha(size: Size, side: u32, boxes: Boxes<U8x3>, profile: Option<Vec<
 }
 
 /// The same for one with alpha.
-fn with_alpha(size: Size, side: u32, boxes: Boxes<U16x4>, profile: Option<Vec<u8>>) -> Raster {
+fn with_alpha(size: Size, side: u32, boxes: AlphaBoxes, profile: Option<Vec<u8>>) -> Raster {
     let (boxed, pixels) = boxes.finish();
     let pixels = Pixels::Alpha(pixels).without_needless_alpha();
     Raster { size: boxed, extent: extent(size, side), pixels, profile }
@@ -40,17 +40,8 @@ fn extent(size: Size, side: u32) -> (f64, f64) {
     (f64::from(size.width) / f64::from(side), f64::from(size.height) / f64::from(side))
 }
 
-/// A row of pixels with alpha, colours multiplied by it, without rounding.
-fn multiplied(row: &[[u8; 4]], into: &mut Vec<u16>) {
-    into.resize(row.len() * 4, 0);
-    for (to, [red, green, blue, alpha]) in into.as_chunks_mut().0.iter_mut().zip(row) {
-        let times = |sample: &u8| u16::from(*sample) * u16::from(*alpha);
-        *to = [times(red), times(green), times(blue), times(&255)];
-    }
-}
-
-/// The same for sixteen bits, which are rounded to the scale of [`FULL`].
-fn multiplied_16(row: &[[u16; 4]], into: &mut Vec<u16>) {
+/// A row of pixels of sixteen bits, colours multiplied by alpha and rounded to the scale of [`FULL`].
+fn multiplied_16(row: &[[u16; 4]], into: &mut Vec<[u16; 4]>) {
     const MAX: u64 = u16::MAX as u64;
     into.clear();
     for [red, green, blue, alpha] in row {
@@ -58,6 +49,6 @@ fn multiplied_16(row: &[[u16; 4]], into: &mut Vec<u16>) {
             let product = u64::from(*sample) * u64::from(*alpha) * u64::from(FULL);
             u16::try_from((product + MAX * MAX / 2) / (MAX * MAX)).unwrap_or(FULL)
         };
-        into.extend([times(red), times(green), times(blue), times(&u16::MAX)]);
+        into.push([times(red), times(green), times(blue), times(&u16::MAX)]);
     }
 }

@@ -207,6 +207,93 @@ impl<P: InnerPixel<Component: Sample>> Boxes<P> {
     }
 }
 
+/// The same for rows with alpha, whose boxes are added up directly: their sums are wide, and there are fewer of them than
+/// of columns.
+#[derive(Debug)]
+pub(super) struct AlphaBoxes {
+    side: usize,
+    sums: Vec<[u32; 4]>,
+    /// How many columns the last box has.
+    last: usize,
+    rows: usize,
+    height: u32,
+    pixels: Vec<U16x4>,
+}
+
+impl AlphaBoxes {
+    /// For rows of `width` pixels and boxes of `side` by `side`, at most [`MAX_SIDE`].
+    pub(super) fn new(width: u32, side: u32) -> Self {
+        let (width, side) = (width as usize, side as usize);
+        let sums = vec![[0; 4]; width.div_ceil(side)];
+        let last = width - (sums.len() - 1) * side;
+        Self { side, sums, last, rows: 0, height: 0, pixels: Vec::new() }
+    }
+
+    /// Takes the next row, of bytes: colours are multiplied by their alpha, and nothing is rounded.
+    pub(super) fn bytes(&mut self, row: &[[u8; 4]]) {
+        self.row(row, |[red, green, blue, alpha]| {
+            [red, green, blue, u8::MAX].map(|sample| u16::from(sample) * u16::from(alpha))
+        });
+    }
+
+    /// Takes the next row, of colours multiplied by alpha.
+    pub(super) fn samples(&mut self, row: &[[u16; 4]]) {
+        self.row(row, |pixel| pixel);
+    }
+
+    fn row<T: Copy>(&mut self, row: &[[T; 4]], multiplied: impl Fn([T; 4]) -> [u16; 4]) {
+        if self.side == 1 {
+            self.pixels.extend(row.iter().map(|pixel| U16x4::new(multiplied(*pixel))));
+            self.height += 1;
+            return;
+        }
+        let add = |sums: &mut [u32; 4], pixels: &[[T; 4]]| {
+            for pixel in pixels {
+                sums.iter_mut().zip(multiplied(*pixel)).for_each(|(sum, sample)| *sum += u32::from(sample));
+            }
+        };
+        // Loops of a known length are faster.
+        match self.side {
+            2 => self.sums.iter_mut().zip(row.as_chunks::<2>().0).for_each(|(sums, pixels)| add(sums, pixels)),
+            3 => self.sums.iter_mut().zip(row.as_chunks::<3>().0).for_each(|(sums, pixels)| add(sums, pixels)),
+            4 => self.sums.iter_mut().zip(row.as_chunks::<4>().0).for_each(|(sums, pixels)| add(sums, pixels)),
+            side => self.sums.iter_mut().zip(row.chunks_exact(side)).for_each(|(sums, pixels)| add(sums, pixels)),
+        }
+        let rest = row.chunks_exact(self.side).remainder();
+        if let (Some(sums), false) = (self.sums.last_mut(), rest.is_empty()) {
+            add(sums, rest);
+        }
+        self.rows += 1;
+        if self.rows == self.side {
+            self.close();
+        }
+    }
+
+    /// Averages what has been added up.
+    fn close(&mut self) {
+        // A division by multiplication: doubles hold every sum exactly.
+        let part = |columns: usize| 1.0 / f64::from(u32::try_from(self.rows * columns).unwrap_or(u32::MAX));
+        let (whole, last) = (part(self.side), part(self.last));
+        let mean = |sums: &[u32; 4], part: f64| U16x4::new(sums.map(|sum| u16::of(f64::from(sum) * part)));
+        if let [sums @ .., edge] = self.sums.as_slice() {
+            self.pixels.extend(sums.iter().map(|sums| mean(sums, whole)));
+            self.pixels.push(mean(edge, last));
+        }
+        self.sums.fill([0; 4]);
+        self.rows = 0;
+        self.height += 1;
+    }
+
+    /// The averaged picture.
+    pub(super) fn finish(mut self) -> (Size, Vec<U16x4>) {
+        if self.rows > 0 {
+            self.close();
+        }
+        let width = u32::try_from(self.sums.len()).unwrap_or(u32::MAX);
+        (Size { width, height: self.height }, self.pixels)
+    }
+}
+
 /// The means of boxes of `side` by `rows`, of `CHANNELS` components, from the sums of their columns.
 fn average<const CHANNELS: usize, S: Sample>(means: &mut [S], columns: &[S::Column], side: usize, rows: usize) {
     // A division by multiplication: doubles hold every sum exactly.
@@ -256,14 +343,38 @@ mod tests {
     }
 
     #[test]
+    fn boxes_with_alpha_are_averages_of_what_can_be_seen() {
+        for side in 1..=6 {
+            let mut boxes = AlphaBoxes::new(7, side);
+            // The last columns are hidden.
+            let row: Vec<[u8; 4]> = (0..7).map(|x| [200, 100, 3, if x < 6 { 255 } else { 0 }]).collect();
+            (0..5).for_each(|_| boxes.bytes(&row));
+            let (size, pixels) = boxes.finish();
+            assert_eq!((size.width, size.height), (7_u32.div_ceil(side), 5_u32.div_ceil(side)));
+            assert_eq!(pixels.len(), (size.width * size.height) as usize);
+            for pixel in &pixels {
+                let [red, green, blue, alpha] = pixel.0.map(u32::from);
+                assert!(red.abs_diff(alpha * 200 / 255) <= 1 && green.abs_diff(alpha * 100 / 255) <= 1, "{pixel:?}");
+                assert!(blue.abs_diff(alpha * 3 / 255) <= 1, "{pixel:?}");
+            }
+            assert_eq!(pixels[0].0[3], FULL, "{side}");
+            let seen = 7 - (size.width - 1) * side;
+            assert_eq!(u32::from(pixels[pixels.len() - 1].0[3]), (65_025 * (seen - 1) + seen / 2) / seen, "{side}");
+        }
+    }
+
+    #[test]
     fn the_widest_box_of_the_brightest_samples_does_not_overflow() {
         let mut boxes = Boxes::<U16x4>::new(MAX_SIDE, MAX_SIDE);
+        let mut alpha = AlphaBoxes::new(MAX_SIDE, MAX_SIDE);
         let mut bytes = Boxes::<U8x3>::new(MAX_SIDE, MAX_SIDE);
         for _ in 0..MAX_SIDE {
             boxes.row(&[u16::MAX; 4 * MAX_SIDE as usize]);
+            alpha.samples(&[[u16::MAX; 4]; MAX_SIDE as usize]);
             bytes.row(&[u8::MAX; 3 * MAX_SIDE as usize]);
         }
         assert_eq!(boxes.finish().1[0].0, [u16::MAX; 4]);
+        assert_eq!(alpha.finish().1[0].0, [u16::MAX; 4]);
         assert_eq!(bytes.finish().1[0].0, [u8::MAX; 3]);
     }
 }

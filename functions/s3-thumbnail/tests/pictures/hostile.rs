@@ -8,7 +8,9 @@ use s3_thumbnail::picture::{Limits, Refusal, probe, thumbnails};
 use s3_thumbnail::variant::Variant;
 
 use super::damage::damaged;
-use super::samples::{LIMITS, corpus, every_kind, jpeg, made, png, progressive_jpeg, webp_with_alpha, with_segment};
+use super::samples::{
+    LIMITS, animation, corpus, every_kind, jpeg, made, png, progressive_jpeg, webp, webp_with_alpha, with_segment,
+};
 
 #[test]
 fn a_file_that_was_cut_off_has_no_thumbnail() {
@@ -49,6 +51,19 @@ fn a_header_that_promises_too_much_is_refused_at_once() {
     assert!(matches!(probe::probe(&progressive_jpeg(), &tight), Err(Refusal::TooLarge { .. })), "coefficients");
     let tight = Limits { bytes: 10, ..LIMITS };
     assert_eq!(probe::probe(&jpeg(), &tight).expect_err("too long").reason(), "too_large");
+}
+
+#[test]
+fn a_picture_larger_than_its_animation_is_refused() {
+    let alpha = webp_with_alpha(&[1, 2, 3, 100].repeat(40 * 40), 40, 40);
+    // Without the extended header, which an animation has once for all.
+    let alpha = [&alpha[..12], &alpha[30..]].concat();
+    for (what, first) in [("lossy", webp(false)), ("lossless", webp(true)), ("with alpha", alpha)] {
+        for canvas in [(8, 8), (30, 8)] {
+            let refusal = made(&animation(&first, (8, 8), (0, 0), canvas), "v=8x8").expect_err("too large");
+            assert!(matches!(refusal, Refusal::Broken(_)), "{what}: {refusal}");
+        }
+    }
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The first picture of a GIF, on its canvas.
 
-use fast_image_resize::pixels::{U8x3, U16x4};
+use fast_image_resize::pixels::U8x3;
 use gif::{ColorOutput, DecodeOptions, Frame, MemoryLimit};
 
 use super::super::probe::Header;
-use super::super::raster::{Boxes, Raster, box_side};
+use super::super::raster::{AlphaBoxes, Boxes, Raster, box_side};
 use super::super::{Limits, Refusal};
-use super::{multiplied, with_alpha, without_alpha};
+use super::{with_alpha, without_alpha};
 
 pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits) -> Result<Raster, Refusal> {
     let mut options = DecodeOptions::new();
@@ -60,10 +60,9 @@ fn opaque_rows(frame: &Frame<'_>, colours: &[[u8; 4]; 256], side: u32) -> Boxes<
 }
 
 /// A picture through which its canvas can be seen.
-fn painted_rows(frame: &Frame<'_>, colours: &[[u8; 4]; 256], header: &Header, side: u32) -> Boxes<U16x4> {
-    let mut boxes = Boxes::new(header.size.width, side);
+fn painted_rows(frame: &Frame<'_>, colours: &[[u8; 4]; 256], header: &Header, side: u32) -> AlphaBoxes {
+    let mut boxes = AlphaBoxes::new(header.size.width, side);
     let mut row = vec![[0; 4]; header.size.width as usize];
-    let mut samples = Vec::new();
     let (top, height) = (u32::from(frame.top), u32::from(frame.height));
     let mut lines = frame.buffer.chunks_exact(usize::from(frame.width.max(1)));
     for y in 0..header.size.height {
@@ -72,8 +71,7 @@ fn painted_rows(frame: &Frame<'_>, colours: &[[u8; 4]; 256], header: &Header, si
             let line = lines.next().unwrap_or_default();
             row.iter_mut().skip(frame.left.into()).zip(line).for_each(|(to, index)| *to = colours[usize::from(*index)]);
         }
-        multiplied(&row, &mut samples);
-        boxes.row(&samples);
+        boxes.bytes(&row);
     }
     boxes
 }

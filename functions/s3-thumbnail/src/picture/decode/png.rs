@@ -1,12 +1,12 @@
 //! PNG, row by row: only an interlaced one is ever held as a whole.
 
-use fast_image_resize::pixels::{U8x3, U16x4};
+use fast_image_resize::pixels::U8x3;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
 use super::super::probe::{Header, MAX_PROFILE};
-use super::super::raster::{Boxes, Raster, box_side};
+use super::super::raster::{AlphaBoxes, Boxes, Raster, box_side};
 use super::super::{Limits, Refusal};
-use super::{multiplied, multiplied_16, with_alpha, without_alpha};
+use super::{multiplied_16, with_alpha, without_alpha};
 
 pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits) -> Result<Raster, Refusal> {
     // Text is skipped unread. Beside the rows there is room for what else is read: a profile, packed and unpacked, and Exif.
@@ -42,7 +42,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits
 #[derive(Debug)]
 enum Either {
     Light(Boxes<U8x3>),
-    Alpha(Boxes<U16x4>),
+    Alpha(AlphaBoxes),
 }
 
 /// Rows of any form, brought into the one that is averaged.
@@ -52,14 +52,14 @@ struct Rows {
     wide: bool,
     boxes: Either,
     bytes: Vec<u8>,
-    samples: Vec<u16>,
+    samples: Vec<[u16; 4]>,
 }
 
 impl Rows {
     fn new((colour, depth): (ColorType, BitDepth), width: u32, side: u32) -> Self {
         let boxes = match colour {
             ColorType::Grayscale | ColorType::Rgb | ColorType::Indexed => Either::Light(Boxes::new(width, side)),
-            ColorType::GrayscaleAlpha | ColorType::Rgba => Either::Alpha(Boxes::new(width, side)),
+            ColorType::GrayscaleAlpha | ColorType::Rgba => Either::Alpha(AlphaBoxes::new(width, side)),
         };
         Self { colour, wide: depth == BitDepth::Sixteen, boxes, bytes: Vec::new(), samples: Vec::new() }
     }
@@ -84,13 +84,12 @@ impl Rows {
             }
             (Either::Alpha(boxes), false) => {
                 if self.colour == ColorType::Rgba {
-                    multiplied(row.as_chunks().0, &mut self.samples);
+                    boxes.bytes(row.as_chunks().0);
                 } else {
                     let pixels: Vec<_> =
                         row.as_chunks().0.iter().map(|[gray, alpha]| [*gray, *gray, *gray, *alpha]).collect();
-                    multiplied(&pixels, &mut self.samples);
+                    boxes.bytes(&pixels);
                 }
-                boxes.row(&self.samples);
             }
             (Either::Alpha(boxes), true) => {
                 let samples = row.as_chunks().0.iter().map(|sample| u16::from_be_bytes(*sample));
@@ -102,7 +101,7 @@ impl Rows {
                         samples.as_chunks().0.iter().map(|[gray, alpha]| [*gray, *gray, *gray, *alpha]).collect();
                     multiplied_16(&pixels, &mut self.samples);
                 }
-                boxes.row(&self.samples);
+                boxes.samples(&self.samples);
             }
         }
     }

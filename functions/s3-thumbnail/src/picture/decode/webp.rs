@@ -1,13 +1,13 @@
 //! WebP by libwebp, which can average while it decodes.
 
-use fast_image_resize::pixels::{U8x3, U16x4};
+use fast_image_resize::pixels::U8x3;
 use webpx::{Decoder, DecoderConfig, Limits};
 
 use super::super::Refusal;
 use super::super::geometry::Size;
 use super::super::probe::{Frame, Header, chunks};
-use super::super::raster::{Boxes, Pixels, Raster, box_side};
-use super::{multiplied, with_alpha};
+use super::super::raster::{AlphaBoxes, Pixels, Raster, box_side};
+use super::with_alpha;
 
 pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
     let Some(frame) = chunks(bytes)?.first else {
@@ -21,55 +21,65 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64) -> Result<Raste
 }
 
 fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
-    let decoder = Decoder::new(file).map_err(Refusal::broken)?;
-    // Limits have been judged already, and the library's own are lower.
-    let config = DecoderConfig::new().limits(Limits::none());
+    let decoder = decoder(file, header)?;
     let profile = header.profile.clone();
     if decoder.info().has_alpha {
-        // Averaged by the library, soft edges lose a third of a decibel.
-        let (pixels, width, _) = decoder.config(config).decode_rgba_raw().map_err(Refusal::broken)?;
-        let side = box_side(shrink);
-        let mut boxes = Boxes::<U16x4>::new(width, side);
-        let mut samples = Vec::new();
-        for row in pixels.as_chunks().0.chunks_exact(width as usize) {
-            multiplied(row, &mut samples);
-            boxes.row(&samples);
-        }
+        // Averaged by the library, soft edges lose a third of a decibel, and what is hidden bleeds. Boxes of three quarters
+        // of the shrink leave Lanczos3 enough to do.
+        let (pixels, size) = whole(decoder)?;
+        let side = box_side(shrink * 1.5);
+        let mut boxes = AlphaBoxes::new(size.width, side);
+        pixels.as_chunks().0.chunks_exact(size.width as usize).for_each(|row| boxes.bytes(row));
         return Ok(with_alpha(header.size, side, boxes, profile));
     }
     // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do.
     let part = (shrink / 2.0).max(1.0);
     let size = Size { width: rounded(header.size.width, part), height: rounded(header.size.height, part) };
-    let config = if size == header.size { config } else { config.scale(size.width, size.height) };
+    let decoder = if size == header.size { decoder } else { decoder.scale(size.width, size.height) };
     let extent = (f64::from(size.width), f64::from(size.height));
-    let (pixels, width, height) = decoder.config(config).decode_rgb_raw().map_err(Refusal::broken)?;
+    let (pixels, width, height) = decoder.decode_rgb_raw().map_err(Refusal::broken)?;
     let pixels: Vec<U8x3> = pixels.as_chunks().0.iter().map(|pixel| U8x3::new(*pixel)).collect();
     Ok(Raster { size: Size { width, height }, extent, pixels: Pixels::Light(pixels), profile })
 }
 
+/// The decoder of `file`. Limits have been judged already, and the library's own are lower; but what was judged is the
+/// canvas, and the pictures of an animation have sizes of their own.
+fn decoder<'f>(file: &'f [u8], header: &Header) -> Result<Decoder<'f>, Refusal> {
+    let decoder = Decoder::new(file).map_err(Refusal::broken)?;
+    if decoder.info().width > header.size.width || decoder.info().height > header.size.height {
+        return Err(Refusal::broken("its first picture is larger than all of it"));
+    }
+    Ok(decoder.config(DecoderConfig::new().limits(Limits::none())))
+}
+
+/// Every pixel with its alpha. Decoded where it will lie: the library's other way would copy it once more.
+fn whole(decoder: Decoder<'_>) -> Result<(Vec<u8>, Size), Refusal> {
+    let size = Size { width: decoder.info().width, height: decoder.info().height };
+    let mut pixels = vec![0; size.width as usize * size.height as usize * 4];
+    decoder.decode_rgba_into(&mut pixels, size.width * 4).map_err(Refusal::broken)?;
+    Ok((pixels, size))
+}
+
 /// A first picture that leaves a part of the canvas free.
 fn painted(file: &[u8], frame: &Frame<'_>, header: &Header, shrink: f64) -> Result<Raster, Refusal> {
-    let decoder = Decoder::new(file).map_err(Refusal::broken)?.config(DecoderConfig::new().limits(Limits::none()));
-    let (pixels, width, height) = decoder.decode_rgba_raw().map_err(Refusal::broken)?;
-    let fits = frame.left.checked_add(width).is_some_and(|right| right <= header.size.width)
-        && frame.top.checked_add(height).is_some_and(|bottom| bottom <= header.size.height);
+    let (pixels, size) = whole(decoder(file, header)?)?;
+    let fits = frame.left.checked_add(size.width).is_some_and(|right| right <= header.size.width)
+        && frame.top.checked_add(size.height).is_some_and(|bottom| bottom <= header.size.height);
     if !fits {
         return Err(Refusal::broken("its first picture lies outside of it"));
     }
     let side = box_side(shrink);
-    let mut boxes = Boxes::<U16x4>::new(header.size.width, side);
+    let mut boxes = AlphaBoxes::new(header.size.width, side);
     let mut row = vec![[0; 4]; header.size.width as usize];
-    let mut samples = Vec::new();
-    let lines = pixels.as_chunks::<4>().0.chunks_exact(width as usize);
+    let lines = pixels.as_chunks::<4>().0.chunks_exact(size.width as usize);
     let above = (0..frame.top).map(|_| None);
-    let below = (frame.top + height..header.size.height).map(|_| None);
+    let below = (frame.top + size.height..header.size.height).map(|_| None);
     for line in above.chain(lines.map(Some)).chain(below) {
         row.fill([0; 4]);
         if let Some(line) = line {
             row.iter_mut().skip(frame.left as usize).zip(line).for_each(|(to, from)| *to = *from);
         }
-        multiplied(&row, &mut samples);
-        boxes.row(&samples);
+        boxes.bytes(&row);
     }
     Ok(with_alpha(header.size, side, boxes, header.profile.clone()))
 }

@@ -30,10 +30,11 @@ pub(in super::super) struct Chunks<'b> {
 pub(super) fn probe(bytes: &[u8]) -> Result<Header, Refusal> {
     let found = chunks(bytes)?;
     let size = found.canvas.ok_or_else(|| Refusal::broken("it holds no picture"))?;
-    // Lossless pictures and those with transparency are decoded as a whole. An animation's canvas is held beside.
+    // Lossless pictures and those with transparency are decoded as a whole, the latter's alpha beside its colours and at
+    // first as large as they are. An animation's canvas is held beside.
     let held = match (found.lossless, found.alpha) {
         (true, _) => size.pixels() * 8,
-        (false, true) => size.pixels() * 6,
+        (false, true) => size.pixels() * 9,
         (false, false) => u64::from(size.width) * 64,
     };
     let canvas = if found.first.is_some() { size.pixels() * 8 } else { 0 };
