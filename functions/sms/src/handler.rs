@@ -127,7 +127,7 @@ impl Handler {
     /// Why the function must not serve.
     pub async fn start(config: &Config) -> Result<Self, Cause> {
         let kernel = Kernel::start("sms", &config.common, config.mocked()).await?;
-        PhoneNumber::warm_up();
+        PhoneNumber::warm_up(&config.house.countries);
         match (&kernel.aws, &config.queue) {
             (Some(aws), Some(url)) => Self::over(&kernel, config, Arc::new(aws.queue(url))).await,
             _ => {

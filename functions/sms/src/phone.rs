@@ -4,11 +4,16 @@
 //! numbers through that nobody has: a Korean mobile is 010 and exactly eight digits, or one of the old prefixes 011, 016,
 //! 017, 018 and 019 with seven or eight. Landlines, internet telephony and service numbers receive no texts, and sending
 //! to them costs money, so they are refused here, before anybody is asked.
+//!
+//! The data of all countries takes tens of milliseconds to read, a hundred times what else a start takes. The entry of Korea
+//! stands beside this file as well, and is all that is read until a number is from elsewhere.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use ieum::error::{Issue, issue};
-use phonenumber::{Mode, Type, country, metadata};
+use phonenumber::metadata::{DATABASE, Database};
+use phonenumber::{ParseError, Type, country};
 use serde::{Deserialize, Serialize};
 
 /// The longest text that is looked at; E.164 has at most fifteen digits.
@@ -47,13 +52,24 @@ struct Verdict {
     kind: Type,
 }
 
+/// Korea's entry alone; `None` if it could not be read, which a test rules out.
+static KOREA: LazyLock<Option<Database>> = LazyLock::new(|| Database::parse(include_str!("korea.xml")).ok());
+
 /// Judges `text` as somebody in Korea would have typed it; `None` when it is no valid number.
 fn judge(text: &str) -> Option<Verdict> {
     let text: String = text.chars().map(half_width).collect();
-    let parsed = phonenumber::parse(Some(country::KR), text).ok().filter(phonenumber::is_valid)?;
-    let country = parsed.country().id()?;
-    let kind = parsed.number_type(&metadata::DATABASE);
-    Some(Verdict { e164: parsed.format().mode(Mode::E164).to_string(), country, kind })
+    match KOREA.as_ref().map(|korea| (korea, phonenumber::parse_with(korea, Some(country::KR), &text))) {
+        Some((korea, Ok(number))) => Verdict::of(&number, korea, || Some(country::KR)),
+        // The number begins with the code of another country, if of any.
+        None | Some((_, Err(ParseError::InvalidCountryCode))) => judge_worldwide(&text),
+        Some((_, Err(_))) => None,
+    }
+}
+
+/// Judges `text` by the data of all countries.
+fn judge_worldwide(text: &str) -> Option<Verdict> {
+    let number = phonenumber::parse(Some(country::KR), text).ok()?;
+    Verdict::of(&number, &DATABASE, || number.country().id())
 }
 
 /// Digits and signs as Korean keyboards also write them, in their usual width.
@@ -65,6 +81,20 @@ fn half_width(c: char) -> char {
 }
 
 impl Verdict {
+    /// What `data` says of `number`, which is one of the country that `country` tells; `None` when it is not valid.
+    fn of(
+        number: &phonenumber::PhoneNumber,
+        data: &Database,
+        country: impl FnOnce() -> Option<country::Id>,
+    ) -> Option<Self> {
+        if !phonenumber::is_valid_with(data, number) {
+            return None;
+        }
+        // Not by the library's formatter, which reads the data of all countries whatever it is given.
+        let e164 = format!("+{}{}", number.code().value(), number.national());
+        Some(Self { e164, country: country()?, kind: number.number_type(data) })
+    }
+
     /// Whether a text can arrive: in some countries nobody can tell a mobile from a landline by its number.
     fn is_mobile(&self) -> bool {
         if self.country == country::KR {
@@ -101,9 +131,13 @@ impl PhoneNumber {
         Ok(Self { e164: verdict.e164, country: verdict.country })
     }
 
-    /// Reads the numbers' data, which takes a while, so that no request has to wait for it.
-    pub fn warm_up() {
+    /// Reads the numbers' data, so that no request has to wait for it: that of all countries, which takes a while, only when
+    /// there are others than Korea among `countries`.
+    pub fn warm_up(countries: &[String]) {
         let _ = judge("010-0000-0000");
+        if countries.iter().any(|country| country != "KR") {
+            let _ = judge_worldwide("+81 90-1234-5678");
+        }
     }
 
     /// The number in E.164: `+821012345678`.
@@ -217,7 +251,27 @@ mod tests {
         assert!(serde_json::from_str::<PhoneNumber>(r#""02-123-4567""#).is_err());
     }
 
+    #[test]
+    fn the_entry_of_korea_can_be_read() {
+        assert!(KOREA.is_some());
+    }
+
     proptest! {
+        /// Reading less must not change a verdict: numbers near Korean ones, with a country, a prefix for calls abroad, or none.
+        #[test]
+        fn korea_alone_says_what_all_the_data_say(
+            text in "(\\+82|\\+|82|00[1-9]?|00282)?[ -]?0?(1[0-9]|2|3[1-3]|5[0-5]|6[0-4]|70|80|15|16|18)[ -]?[0-9]{1,5}[ -]?[0-9]{2,5}",
+        ) {
+            prop_assert_eq!(judge(&text), judge_worldwide(&text));
+        }
+
+        /// The same for anything.
+        #[test]
+        fn korea_alone_misjudges_nothing_else(text in "\\PC{0,20}|[+0-9()\\-. ]{3,20}") {
+            let text: String = text.chars().map(half_width).collect();
+            prop_assert_eq!(judge(&text), judge_worldwide(&text));
+        }
+
         /// Whatever is typed: no panic, and what is accepted is E.164 that reads as itself.
         #[test]
         fn any_text_is_judged_and_what_is_accepted_stays_the_same(text in "\\PC{0,30}|[+0-9()\\-. ]{5,20}") {
