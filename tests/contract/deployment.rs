@@ -67,7 +67,7 @@ fn tagged<'y>(value: &'y Yaml, tag: &str) -> Option<&'y str> {
 /// The resource of this template that a permission is for; `None` when that is none, or more than one part of it.
 fn owner(resource: &Yaml) -> Option<&str> {
     if let Some(name) = tagged(resource, "Ref") {
-        return Some(name);
+        return Some(name.strip_suffix(".Alias").unwrap_or(name));
     }
     if let Some(attribute) = tagged(resource, "GetAtt") {
         return attribute.strip_suffix(".Arn");
@@ -661,7 +661,7 @@ fn what_is_kept_is_encrypted_closed_and_not_kept_for_ever() {
             ("{Status: Enabled}", "{Status: Suspended}"),
             ("NoncurrentDays: 30", "NoncurrentDays: never"),
             ("\"aws:SecureTransport\": \"false\"", "\"aws:SecureTransport\": \"true\""),
-            ("DeletionPolicy: Retain", "DeletionPolicy: Delete"),
+            ("AWS::DynamoDB::Table\n    DeletionPolicy: Retain", "AWS::DynamoDB::Table\n    DeletionPolicy: Delete"),
             ("Name: !Sub ieum/${Stage}/nice\n", "Name: !Sub ieum/${Stage}/nice\n      SecretString: hunter2\n"),
             ("ThrottlingRateLimit: 50", "ThrottlingRateLimit: none"),
             ("AllowOrigins: !Ref AllowedOrigins", "AllowOrigins: \"*\""),
@@ -678,6 +678,7 @@ fn everything_kept_is_encrypted_with_our_key_which_serves_each_for_what_is_its_o
         faults_of_key,
         &[
             ("EnableKeyRotation: true", "EnableKeyRotation: false"),
+            ("AWS::KMS::Key\n    DeletionPolicy: Retain", "AWS::KMS::Key\n    DeletionPolicy: Delete"),
             ("SSEType: KMS, KMSMasterKeyId: !GetAtt DataKey.Arn", "SSEType: KMS"),
             ("{SSEAlgorithm: aws:kms, KMSMasterKeyID: !GetAtt DataKey.Arn}", "{SSEAlgorithm: AES256}"),
             ("BucketKeyEnabled: true", "BucketKeyEnabled: false"),
