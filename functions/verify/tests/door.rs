@@ -375,54 +375,51 @@ async fn garbage_is_no_answer_and_is_not_asked_for_twice() {
     assert_eq!((answer.status, door.calls("nice").await), (503, 1));
 }
 
-/// A server that reads a request and then does what no HTTP library would. It counts who asked.
-fn ill_mannered(behave: fn(&mut TcpStream)) -> (String, Arc<AtomicU32>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let asked = Arc::new(AtomicU32::new(0));
-    let counter = Arc::clone(&asked);
-    // It ends with the process.
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a caller");
-            counter.fetch_add(1, Ordering::SeqCst);
-            std::thread::spawn(move || {
-                let read = stream.read(&mut [0; 65_536]).unwrap_or(0);
-                if read > 0 {
-                    behave(&mut stream);
-                }
-            });
-        }
-    });
-    (url, asked)
-}
+/// What a server does to whoever has asked it something.
+type Manner = fn(&mut TcpStream);
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{";
 
+/// What no server built on an HTTP library does.
+const MANNERS: [(&str, Manner); 6] = [
+    ("silent", |stream| until_it_leaves(stream)),
+    ("half an answer", |stream| {
+        let _ = stream.write_all(HEAD);
+        until_it_leaves(stream);
+    }),
+    ("a byte at a time", |stream| {
+        let _ = stream.write_all(HEAD);
+        while stream.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }),
+    ("cut off", |stream| drop(stream.write_all(HEAD))),
+    ("without end", |stream| while stream.write_all(&[b'x'; 4_096]).is_ok() {}),
+    ("another protocol", |stream| drop(stream.write_all(b"220 smtp.example.kr ESMTP\r\n"))),
+];
+
+fn until_it_leaves(stream: &mut TcpStream) {
+    while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+}
+
 #[tokio::test]
 async fn a_server_without_manners_costs_each_attempt_its_time_and_the_caller_an_honest_answer() {
-    let (silent, half, drip): (fn(&mut TcpStream), fn(&mut TcpStream), fn(&mut TcpStream)) = (
-        |stream| while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {},
-        |stream| {
-            let _ = stream.write_all(HEAD);
-            while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
-        },
-        |stream| {
-            let _ = stream.write_all(HEAD);
-            while stream.write_all(b" ").is_ok() {
-                std::thread::sleep(Duration::from_millis(5));
+    for (name, behave) in MANNERS {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    if stream.read(&mut [0; 65_536]).is_ok_and(|read| read > 0) {
+                        behave(&mut stream);
+                    }
+                });
             }
-        },
-    );
-    let (cut, endless, other): (fn(&mut TcpStream), fn(&mut TcpStream), fn(&mut TcpStream)) = (
-        |stream| drop(stream.write_all(HEAD)),
-        |stream| while stream.write_all(&[b'x'; 4_096]).is_ok() {},
-        |stream| drop(stream.write_all(b"220 smtp.example.kr ESMTP\r\n")),
-    );
-    for (name, behave) in
-        [("silent", silent), ("half", half), ("drip", drip), ("cut", cut), ("endless", endless), ("other", other)]
-    {
-        let (url, asked) = ill_mannered(behave);
+        });
         let door = Door::with(Settings { nts: (Some(url), "150"), ..Settings::default() }).await;
         let answer = door.send("status").await;
         assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{name}: {}", answer.text);
