@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use self::files::Copied;
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Timestamp;
+use crate::forget::forgotten;
 use crate::store::{Item, Key, StoreError, Value};
 
 pub mod files;
@@ -65,6 +66,12 @@ pub trait Whole: Send + Sync {
     /// # Errors
     /// Any [`StoreError`]; some of them may be there.
     async fn put_all(&self, items: &[(Key, Item)]) -> Result<(), StoreError>;
+
+    /// Takes up to [`BATCH`] items away, those that are there.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; some of them may be gone.
+    async fn remove_all(&self, keys: &[Key]) -> Result<(), StoreError>;
 
     /// About how many bytes there are.
     ///
@@ -171,7 +178,7 @@ pub enum BackupError {
     Unwritable(#[from] std::io::Error),
 }
 
-fn corrupt(key: &str, what: impl Into<String>) -> BackupError {
+pub(crate) fn corrupt(key: &str, what: impl Into<String>) -> BackupError {
     BackupError::Corrupt { key: key.to_owned(), what: what.into() }
 }
 
@@ -365,6 +372,8 @@ pub struct Read {
     pub items: u64,
     /// Those of them that were wanted: put back, or would be.
     pub wanted: u64,
+    /// Those of them that were wanted, and are forgotten ([`crate::forget`]): they stay away.
+    pub forgotten: u64,
 }
 
 /// Reads each part of a backup back and compares it with `manifest`. Of an export it reads what DynamoDB says about it once it
@@ -393,14 +402,16 @@ async fn exported(archive: &dyn Blobs, manifest: &Manifest, export: &str) -> Res
     let key = format!("{}/AWSDynamoDB/{id}/manifest-summary.json", folder_of(&manifest.of, &manifest.started_at));
     let blob = archive.get(&key, MOST_BYTES).await?.ok_or_else(|| corrupt(&key, "DynamoDB has not finished it"))?;
     match serde_json::from_slice(&blob.bytes) {
-        Ok(Summary { export_arn, item_count }) if export_arn == export => Ok(Read { items: item_count, wanted: 0 }),
+        Ok(Summary { export_arn, item_count }) if export_arn == export => {
+            Ok(Read { items: item_count, ..Read::default() })
+        }
         Ok(_) => Err(corrupt(&key, "it is about another export")),
         Err(error) => Err(corrupt(&key, error.to_string())),
     }
 }
 
 /// Puts the items whose keys begin with `prefix` back into `table`, over what is there. Without a table nothing is put, and
-/// only said what would be. A part is put back once all of it is known to be good.
+/// only said what would be. A part is put back once all of it is known to be good. What was forgotten since stays away.
 ///
 /// # Errors
 /// Any [`BackupError`]; the parts before are back. Doing it again does no harm.
@@ -422,7 +433,7 @@ async fn read(
     prefix: &str,
     table: Option<&dyn Whole>,
 ) -> Result<Read, BackupError> {
-    let mut found = Read::default();
+    let (mut found, forgotten) = (Read::default(), forgotten(archive).await?);
     for part in &manifest.parts {
         let bytes = read_part(archive, part).await?;
         found.items += part.items;
@@ -430,6 +441,10 @@ async fn read(
         for line in lines(&bytes) {
             let (key, item) = line?;
             if !key.starts_with(prefix) {
+                continue;
+            }
+            if forgotten.contains_key(&key) {
+                found.forgotten += 1;
                 continue;
             }
             found.wanted += 1;
@@ -524,6 +539,13 @@ pub mod conformance {
         let mut expected: BTreeMap<Key, Item> = items.into_iter().collect();
         expected.insert(changed.0, changed.1);
         assert!(all(table, &prefix).await == expected, "what was put is read, and the last put wins");
+        let gone: Vec<Key> = expected.keys().take(2 * BATCH).cloned().collect();
+        for batch in gone.chunks(BATCH) {
+            table.remove_all(batch).await.expect("removed");
+        }
+        table.remove_all(&gone[..1]).await.expect("what is not there is no error");
+        expected.retain(|key, _| !gone.contains(key));
+        assert!(all(table, &prefix).await == expected, "what was removed is gone, and nothing else");
         assert!(table.bytes().await.is_ok());
     }
 }
@@ -581,7 +603,7 @@ mod tests {
         assert_eq!(written.kinds, BTreeMap::from([("message".to_owned(), 5_000), ("payment".to_owned(), 1)]));
         let found = manifest(&archive, &latest(OF)).await.unwrap();
         assert_eq!(found, written);
-        assert_eq!(check(&archive, &found).await.unwrap(), Read { items: 5_001, wanted: 5_001 });
+        assert_eq!(check(&archive, &found).await.unwrap(), Read { items: 5_001, wanted: 5_001, forgotten: 0 });
 
         let empty = MemoryStore::new();
         let dry = restore(&archive, &found, "payment#", None).await.unwrap();

@@ -72,6 +72,16 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     ) -> Result<Url, BlobError>;
 }
 
+/// Where blobs can be taken away for good: of people who are to be forgotten, by the program of an operator. No function does.
+#[async_trait]
+pub trait Erase: Blobs {
+    /// Takes away what lies under `key`, and each of its former versions.
+    ///
+    /// # Errors
+    /// [`BlobError::Bucket`]: some versions may be there still.
+    async fn erase(&self, key: &str) -> Result<(), BlobError>;
+}
+
 /// A bucket of S3.
 #[derive(Clone, Debug)]
 pub struct S3Blobs {
@@ -133,6 +143,31 @@ impl Blobs for S3Blobs {
     }
 }
 
+#[async_trait]
+impl Erase for S3Blobs {
+    async fn erase(&self, key: &str) -> Result<(), BlobError> {
+        let failed = failed("erase");
+        loop {
+            // What is deleted is listed no more, so the first page is always the next one.
+            let versions = self.client.list_object_versions().bucket(&self.bucket).prefix(key).send().await;
+            let versions = versions.map_err(|error| failed(error.into()))?;
+            let stored = versions.versions().iter().map(|version| (version.key(), version.version_id()));
+            let markers = versions.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
+            let mut erased = 0;
+            for (_, version) in stored.chain(markers).filter(|(own, _)| *own == Some(key)) {
+                let delete = self.client.delete_object().bucket(&self.bucket).key(key);
+                let deleted = delete.set_version_id(version.map(str::to_owned)).send().await;
+                deleted.map_err(|error| failed(error.into()))?;
+                erased += 1;
+            }
+            // Keys come in order, and the shortest of those with a beginning is that beginning.
+            if erased == 0 || versions.is_truncated() != Some(true) {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// The blobs of one process: for runs without AWS and for tests. They are gone when it ends.
 #[derive(Debug, Default)]
 pub struct MemoryBlobs {
@@ -174,6 +209,14 @@ impl Blobs for MemoryBlobs {
 
     async fn upload_url(&self, _: &str, _: &str, _: usize, _: Duration) -> Result<Url, BlobError> {
         Err(failed("presign")("memory has no address: set `TABLE_NAME` and `BUCKET_NAME`".into()))
+    }
+}
+
+#[async_trait]
+impl Erase for MemoryBlobs {
+    async fn erase(&self, key: &str) -> Result<(), BlobError> {
+        self.blobs().remove(key);
+        Ok(())
     }
 }
 

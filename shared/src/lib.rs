@@ -21,6 +21,7 @@ pub mod config;
 pub mod delivery;
 pub mod error;
 pub mod events;
+pub mod forget;
 pub mod gate;
 pub mod http;
 pub mod idempotency;

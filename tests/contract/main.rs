@@ -13,21 +13,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use health_cron::backups::{PLANS, Plan, READ_BACK_AFTER};
-use ieum::api::Route;
-use ieum::auth::Access;
-use ieum::config::{Env, Reader};
+use ieum::config::Env;
 use ieum::resilience::alert;
 use ieum::resilience::health::{Finding, Reason};
 use ieum::resilience::rollup::{Counts, Ending};
 use ieum::runtime::{Event, Scheduled, Sweep};
 use ieum::settings::Schema;
 use serde_yaml_ng::Value as Yaml;
+use xtask::stage::{PROGRAMS, Routed};
 
 /// One deployed function, as its code describes itself.
 struct Function {
     name: &'static str,
     /// Method, path, and the scope it asks for; `None` when it is public.
-    routes: Vec<(String, String, Option<&'static str>)>,
+    routes: Vec<Routed>,
     /// Each variable it asks for, with its default; `None` when it is required.
     variables: BTreeMap<String, Option<String>>,
 }
@@ -47,61 +46,14 @@ fn functions() -> Vec<Function> {
         ("EMAIL_PROVIDERS", "ses,sendgrid,smtp"),
         ("EMAIL_SERVICE", "custom"),
     ]);
-    let asked = |read: fn(&Reader<'_>)| {
-        let reader = Reader::new(&env);
-        read(&reader);
-        reader.asked().into_iter().map(|asked| (asked.name, asked.default)).collect()
-    };
-    vec![
-        Function {
-            name: "verify",
-            routes: routes(&verify::handler::ROUTES),
-            variables: asked(|reader| drop(verify::Config::read(reader))),
-        },
-        Function {
-            name: "s3-thumbnail",
-            routes: Vec::new(),
-            variables: asked(|reader| drop(s3_thumbnail::Config::read(reader))),
-        },
-        Function {
-            name: "address",
-            routes: routes(&address::handler::ROUTES),
-            variables: asked(|reader| drop(address::Config::read(reader))),
-        },
-        Function {
-            name: "console",
-            routes: routes(&console::handler::ROUTES),
-            variables: asked(|reader| drop(console::Config::read(reader))),
-        },
-        Function {
-            name: "sms",
-            routes: routes(&sms::handler::ROUTES),
-            variables: asked(|reader| drop(sms::Config::read(reader))),
-        },
-        Function {
-            name: "email",
-            routes: routes(&email::handler::ROUTES),
-            variables: asked(|reader| drop(email::Config::read(reader))),
-        },
-        Function {
-            name: "health-cron",
-            routes: Vec::new(),
-            variables: asked(|reader| drop(health_cron::Config::read(reader))),
-        },
-        Function {
-            name: "payment-webhook",
-            routes: routes(&payment_webhook::handler::ROUTES),
-            variables: asked(|reader| drop(payment_webhook::Config::read(reader))),
-        },
-    ]
-}
-
-fn routes<A>(routes: &[Route<A>]) -> Vec<(String, String, Option<&'static str>)> {
-    let scope = |access: &Access| match access {
-        Access::Scope(scope) => Some(*scope),
-        Access::Public => None,
-    };
-    routes.iter().map(|route| (route.method.to_owned(), route.path.to_owned(), scope(&route.access))).collect()
+    PROGRAMS
+        .iter()
+        .map(|(name, routes, judge)| {
+            let (asked, _) = judge(&env);
+            let variables = asked.into_iter().map(|asked| (asked.name, asked.default)).collect();
+            Function { name, routes: routes(), variables }
+        })
+        .collect()
 }
 
 fn read(path: &str) -> String {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use ieum_tests::requests::Request as Wanted;
 use serde_json::{Value, json};
 
 /// A client of the front door, the sandbox and the local AWS.
@@ -90,21 +91,26 @@ impl Client {
         self.exchange(method, &format!("{}{path}", self.url), headers, body.into()).await
     }
 
+    /// Sends a request as it is; why it was not answered, when it was not.
+    pub(crate) async fn deliver(&self, request: &Wanted) -> Result<Response, String> {
+        let mut wanted =
+            Request::builder().method(request.method.as_str()).uri(format!("{}{}", self.url, request.target));
+        for (name, value) in &request.headers {
+            wanted = wanted.header(*name, value.as_slice());
+        }
+        let wanted =
+            wanted.body(Full::new(request.body.clone().into())).map_err(|error| format!("no request: {error}"))?;
+        let response = self.http.request(wanted).await.map_err(|error| format!("no answer: {error:?}"))?;
+        Ok(read(response).await)
+    }
+
     async fn exchange(&self, method: &str, url: &str, headers: &[(&str, &str)], body: bytes::Bytes) -> Response {
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = self.http.request(request.body(Full::new(body)).unwrap()).await;
-        let response = response.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
-        let (head, body) = response.into_parts();
-        let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
-        let headers = head
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Response { status: head.status.as_u16(), headers: headers.collect(), text, body }
+        read(response.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"))).await
     }
 
     /// Turns one of the sandbox's switches.
@@ -242,6 +248,17 @@ impl Client {
         let keys = items.iter().filter_map(|item| item["pk"]["S"].as_str().map(str::to_owned));
         keys.filter(|key| key.starts_with(prefix)).collect()
     }
+}
+
+async fn read<B: http_body_util::BodyExt<Error: std::fmt::Debug>>(response: http::Response<B>) -> Response {
+    let (head, body) = response.into_parts();
+    let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Response { status: head.status.as_u16(), headers: headers.collect(), text, body }
 }
 
 fn times(counted: &Value) -> Vec<i64> {

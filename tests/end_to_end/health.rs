@@ -287,6 +287,58 @@ async fn wiped_and_restored(stage: &mut Stage, prefix: &str, count: i64) {
     assert!(peak.is_none_or(|peak| peak < 200 * 1024), "{peak:?} kB");
 }
 
+/// Of two people who got a mail each, one is forgotten. What the backup from before still has stays away.
+pub(crate) async fn a_person_is_forgotten_and_stays_so_after_a_restore(stage: &mut Stage) {
+    let client = stage.client.clone();
+    let mut ids = Vec::new();
+    for to in ["forget-me@example.kr", "remember-me@example.kr"] {
+        let mail = json!({
+            "to": {"address": to, "name": "홍길동"},
+            "template": "notification",
+            "variables": {"title": "공지", "message": "안녕하세요."},
+            "attachments": [{"name": "a.csv", "content": "YQ=="}],
+        });
+        let accepted = client.send("POST", "/v1/emails", Some(mail)).await;
+        assert_eq!(accepted.status, 202, "{}", accepted.text);
+        ids.push(accepted.body["id"].as_str().unwrap().to_owned());
+    }
+    let status = async |id: &str| {
+        let answer = client.get(&format!("/v1/emails/{id}")).await;
+        (answer.status, answer.body["status"].as_str().unwrap_or_default().to_owned())
+    };
+    for id in &ids {
+        eventually("it is sent", async || (status(id).await.1 == "sent").then_some(())).await;
+    }
+    backed_up(stage).await;
+
+    let url = stage.system.aws_url().to_owned();
+    let xtask = |arguments: &[&str]| {
+        let mut command = Command::new(binary("xtask"));
+        command.args(arguments).env("AWS_ENDPOINT_URL", &url).env("AWS_REGION", "ap-northeast-2");
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let forget = ["forget", "--stage", "local", "--email", "Forget-Me@example.kr"];
+    let said = xtask(&forget);
+    assert!(said.contains("message: 1 would be taken away") && said.contains("buckets: 1 would be"), "{said}");
+    assert_eq!(status(&ids[0]).await.0, 200, "nothing was");
+    let said = xtask(&[&forget[..], &["--yes"]].concat());
+    assert!(said.contains("message: 1 taken away"), "{said}");
+    assert_eq!((status(&ids[0]).await.0, status(&ids[1]).await.0), (404, 200));
+    let bucket = aws_at(&url).await.blobs(stage.system.reference("Bucket").unwrap());
+    for (id, there) in ids.iter().zip([false, true]) {
+        let file = bucket.get(&format!("attachment/{id}-0"), 100).await.unwrap();
+        assert_eq!(file.is_some(), there, "{id}");
+    }
+
+    let (table, archive) = (stage.system.reference("Table").unwrap(), stage.system.reference("ArchiveBucket").unwrap());
+    let said = xtask(&["restore", "--table", table, "--bucket", archive, "--prefix", "message#"]);
+    assert!(said.contains("1 were forgotten since and stay away"), "{said}");
+    assert_eq!((status(&ids[0]).await.0, status(&ids[1]).await.0), (404, 200));
+}
+
 /// What `cargo xtask restore` says, run as a person does.
 fn restored(stage: &Stage, arguments: &[&str]) -> String {
     let mut command = Command::new(binary("xtask"));

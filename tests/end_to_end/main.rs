@@ -13,6 +13,7 @@ mod client;
 mod clockwork;
 mod command;
 mod console;
+mod contract;
 mod email;
 mod fleet;
 mod front_door;
@@ -151,7 +152,12 @@ const CHECKS: &[Check] = &checks![
 ];
 
 /// Only when asked for by name: loads of many minutes, and what has not been seen to hold on two cores yet.
-const BY_NAME: &[Check] = &checks![health::a_hundred_thousand_items_are_restored_in_bounded_memory,];
+const BY_NAME: &[Check] = &checks![
+    health::a_hundred_thousand_items_are_restored_in_bounded_memory,
+    health::a_person_is_forgotten_and_stays_so_after_a_restore,
+    // The last: it changes what it can.
+    contract::every_route_keeps_to_its_description,
+];
 
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

@@ -5,11 +5,14 @@
 //! (`deploy`, over the plain client in `aws`) and puts a front door (`door`) before the HTTP API. Providers and
 //! functions are known from the template alone; only the smoke tour of `cargo up --check` calls one by name. [`thumbnails`]
 //! does to a folder what `s3-thumbnail` does to a bucket.
-//! With the feature `stages`, `stage` checks what the stages of an account are deployed with, and `restore` puts a backup back.
+//! With the feature `stages`, `stage` checks what the stages of an account are deployed with, `restore` puts a backup back, and
+//! `forget` takes away what is kept of a person.
 
 mod aws;
 mod deploy;
 mod door;
+#[cfg(feature = "stages")]
+pub mod forget;
 mod local;
 #[cfg(feature = "stages")]
 pub mod restore;

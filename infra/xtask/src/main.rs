@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[cfg(feature = "stages")]
-use xtask::restore;
+use ieum::forget::{NoMark, Person};
 use xtask::thumbnails;
 use xtask::up::{self, Options, UpError};
+#[cfg(feature = "stages")]
+use xtask::{forget, restore};
 
 const USAGE: &str = "\
 cargo up [--check] [--env NAME=VALUE]... [--secrets FILE] [--no-build]
@@ -31,9 +33,16 @@ cargo xtask restore --bucket NAME --of files/daily [--manifest KEY] [--prefix BU
 
 Puts the newest backup back, or the one of that manifest: items into the table, files into the buckets they come from; only those
 whose keys begin with PREFIX, if it is given. Everything is compared with its digest first. What the backup does not have
-stays. NAME is the archive's bucket. The credentials, the region and AWS_ENDPOINT_URL are those of the environment.
+stays, and what was forgotten since stays away. NAME is the archive's bucket. The credentials, the region and AWS_ENDPOINT_URL are those of the environment.
 
   --dry-run          read and compare everything, put nothing
+
+cargo xtask forget --stage STAGE [--email A@B]... [--phone +82...]... [--subject ID]... [--yes]
+
+Says what is kept of a person, by kind, what of it would be taken away and what stays and why; with --yes it is taken away. What
+backups have of it stays away when one is put back. The environment as above.
+
+  --subject ID       an order, the `sub` of a token, or a folder of pictures that is theirs
 
 cargo xtask check --stage STAGE [--secrets FILE]
 
@@ -63,6 +72,8 @@ enum Command {
     },
     #[cfg(feature = "stages")]
     Restore(restore::Options),
+    #[cfg(feature = "stages")]
+    Forget(forget::Options),
 }
 
 #[tokio::main]
@@ -76,6 +87,8 @@ async fn main() -> ExitCode {
         Ok(Command::Thumbnails { folder, variants }) => return of_folder(&folder, &variants),
         #[cfg(feature = "stages")]
         Ok(Command::Restore(options)) => return put_back(&options).await,
+        #[cfg(feature = "stages")]
+        Ok(Command::Forget(options)) => return take_away(&options).await,
         #[cfg(feature = "stages")]
         Ok(Command::Stage { name, secrets, deploy }) => return of_stage(&name, secrets.as_deref(), deploy),
         Err(error) => {
@@ -99,13 +112,15 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError
         #[cfg(feature = "stages")]
         Some("restore") => return parse_restore(arguments),
         #[cfg(feature = "stages")]
+        Some("forget") => return parse_forget(arguments),
+        #[cfg(feature = "stages")]
         Some("check") => return parse_stage(arguments, false),
         #[cfg(feature = "stages")]
         Some("deploy") => return parse_stage(arguments, true),
         None | Some("help" | "--help" | "-h") => return Ok(Command::Help),
         Some(other) => {
             return Err(wrong(
-                "`up`, or with `cargo xtask` `thumbnails`, `restore`, `check` or `deploy`",
+                "`up`, or with `cargo xtask` `thumbnails`, `restore`, `forget`, `check` or `deploy`",
                 other.to_owned(),
             ));
         }
@@ -172,6 +187,58 @@ async fn put_back(options: &restore::Options) -> ExitCode {
             let done = if options.dry_run { "would be put back" } else { "are back" };
             let (wanted, all, when) = (read.wanted, read.items, manifest.started_at);
             say(&mut std::io::stdout(), &format!("{wanted} of {all} of the backup of {when} {done}\n"));
+            if read.forgotten > 0 {
+                say(&mut std::io::stdout(), &format!("{} were forgotten since and stay away\n", read.forgotten));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("error: {}\n", ieum::error::chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(feature = "stages")]
+fn parse_forget(mut arguments: impl Iterator<Item = String>) -> Result<Command, UpError> {
+    let (mut stage, mut person, mut yes, mut dry) = (None, Person::default(), false, false);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| wrong("followed by a value", argument.clone()));
+        let known_by: fn(Person, &str) -> Result<Person, NoMark> = match argument.as_str() {
+            "--stage" => {
+                stage = Some(value()?);
+                continue;
+            }
+            "--yes" => {
+                yes = true;
+                continue;
+            }
+            "--dry-run" => {
+                dry = true;
+                continue;
+            }
+            "--help" | "-h" => return Ok(Command::Help),
+            "--email" => Person::email,
+            "--phone" => Person::phone,
+            "--subject" => Person::subject,
+            _ => return Err(wrong("one of --stage, --email, --phone, --subject, --dry-run, --yes", argument)),
+        };
+        let given = value()?;
+        person = known_by(person, &given).map_err(|error| wrong("something to be known by", error.to_string()))?;
+    }
+    let stage = stage.ok_or_else(|| wrong("given as `--stage`", "the stage".to_owned()))?;
+    if person.is_nobody() {
+        return Err(wrong("given with an `--email`, a `--phone` or a `--subject`", "forget".to_owned()));
+    }
+    Ok(Command::Forget(forget::Options { stage, person, really: yes && !dry }))
+}
+
+/// The exit code tells whether nothing of what may go is left.
+#[cfg(feature = "stages")]
+async fn take_away(options: &forget::Options) -> ExitCode {
+    match forget::run(options).await {
+        Ok(report) => {
+            say(&mut std::io::stdout(), &forget::told(&report, options.really));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -12,7 +12,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use address::providers::{juso, kakao};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use email::providers::{sendgrid, smtp};
+use ieum::api::Route;
+use ieum::auth::{Access, IeumSecret};
+use ieum::clock::{Clock, SystemClock, Timestamp};
 use ieum::config::{Asked, Env, Reader};
 use ieum::secrets::SecretShape;
 use payment_webhook::providers::{iamport, kakaopay, portone, stripe, toss};
@@ -64,7 +69,7 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// What a program asks of its environment, and what it finds wrong there.
-type Judge = fn(&Env) -> (Vec<Asked>, Vec<String>);
+pub type Judge = fn(&Env) -> (Vec<Asked>, Vec<String>);
 
 fn judge<C>(env: &Env, read: fn(&Reader<'_>) -> Option<C>) -> (Vec<Asked>, Vec<String>) {
     let reader = Reader::new(env);
@@ -73,16 +78,30 @@ fn judge<C>(env: &Env, read: fn(&Reader<'_>) -> Option<C>) -> (Vec<Asked>, Vec<S
     (asked, reader.finish(config).err().map(|mistakes| mistakes.0).unwrap_or_default())
 }
 
-/// The programs, by the names of their binaries.
-const PROGRAMS: [(&str, Judge); 8] = [
-    ("verify", |env| judge(env, verify::Config::read)),
-    ("address", |env| judge(env, address::Config::read)),
-    ("email", |env| judge(env, email::Config::read)),
-    ("sms", |env| judge(env, sms::Config::read)),
-    ("payment-webhook", |env| judge(env, payment_webhook::Config::read)),
-    ("s3-thumbnail", |env| judge(env, s3_thumbnail::Config::read)),
-    ("health-cron", |env| judge(env, health_cron::Config::read)),
-    ("console", |env| judge(env, console::Config::read)),
+/// A program: the name of its binary, its routes, and what its configuration says of an environment.
+pub type Program = (&'static str, fn() -> Vec<Routed>, Judge);
+
+/// A route: its method, its path, and the scope it asks for; `None` when it is public.
+pub type Routed = (String, String, Option<&'static str>);
+
+fn routes<A>(routes: &[Route<A>]) -> Vec<Routed> {
+    let scope = |access: &Access| match access {
+        Access::Scope(scope) => Some(*scope),
+        Access::Public => None,
+    };
+    routes.iter().map(|route| (route.method.to_owned(), route.path.to_owned(), scope(&route.access))).collect()
+}
+
+/// The programs. A new function has one line here; the contract tests go by it too.
+pub const PROGRAMS: &[Program] = &[
+    ("verify", || routes(&verify::handler::ROUTES), |env| judge(env, verify::Config::read)),
+    ("address", || routes(&address::handler::ROUTES), |env| judge(env, address::Config::read)),
+    ("email", || routes(&email::handler::ROUTES), |env| judge(env, email::Config::read)),
+    ("sms", || routes(&sms::handler::ROUTES), |env| judge(env, sms::Config::read)),
+    ("payment-webhook", || routes(&payment_webhook::handler::ROUTES), |env| judge(env, payment_webhook::Config::read)),
+    ("s3-thumbnail", Vec::new, |env| judge(env, s3_thumbnail::Config::read)),
+    ("health-cron", Vec::new, |env| judge(env, health_cron::Config::read)),
+    ("console", || routes(&console::handler::ROUTES), |env| judge(env, console::Config::read)),
 ];
 
 /// What is wrong with the value of a secret.
@@ -90,7 +109,7 @@ type Shape = fn(&Value) -> Vec<String>;
 
 /// The secrets, by the variables that name them.
 const SECRETS: [(&str, Shape); 15] = [
-    ("IEUM_SECRET", shape::<ieum::auth::IeumSecret>),
+    ("IEUM_SECRET", own),
     ("NICE_SECRET", shape::<nice::NiceSecret>),
     ("NTS_SECRET", shape::<nts::NtsSecret>),
     ("JUSO_SECRET", shape::<juso::JusoSecret>),
@@ -115,6 +134,61 @@ fn shape<T: SecretShape>(value: &Value) -> Vec<String> {
     if T::deserialize(value).is_err() {
         mistakes.push(format!("has not the form of its members `{}`", T::MEMBERS.join("`, `")));
     }
+    mistakes.extend(blanks(value, ""));
+    mistakes
+}
+
+/// The members that are empty or have spaces around them, as text that was pasted often has: both are read, and refused by others.
+fn blanks(value: &Value, at: &str) -> Vec<String> {
+    match value {
+        Value::String(text) if text.trim().is_empty() => vec![format!("has nothing in `{at}`")],
+        Value::String(text) if text.trim() != text => vec![format!("has spaces around `{at}`")],
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, inner)| blanks(inner, &if at.is_empty() { name.clone() } else { format!("{at}.{name}") }))
+            .collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().flat_map(|(place, inner)| blanks(inner, &format!("{at}[{place}]"))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+/// What the layer's own secret says beyond its form: without these a function does not start, or a caller never enters.
+fn own(value: &Value) -> Vec<String> {
+    let mut mistakes = shape::<IeumSecret>(value);
+    let cache_key = value["cache_key"].as_str().and_then(|text| STANDARD.decode(text.trim()).ok());
+    if cache_key.is_none_or(|key| key.len() < 16) {
+        mistakes.push("has a `cache_key` that is not base64 of at least 16 bytes".to_owned());
+    }
+    let scopes: BTreeSet<&str> =
+        PROGRAMS.iter().flat_map(|(_, routes, _)| routes()).filter_map(|(_, _, scope)| scope).collect();
+    let (mut ids, now) = (BTreeMap::<&str, u32>::new(), SystemClock.now());
+    for key in value["api_keys"].as_array().into_iter().flatten() {
+        let id = key["id"].as_str().unwrap_or_default();
+        *ids.entry(id).or_default() += 1;
+        if key["not_after"].as_str().and_then(Timestamp::parse_rfc3339).is_some_and(|until| until <= now) {
+            mistakes.push(format!("has a key of `{id}` whose time is over"));
+        }
+        for scope in key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if scope != "*" && !scopes.contains(scope) {
+                mistakes.push(format!("gives `{id}` the scope `{scope}`, which no route asks for"));
+            }
+        }
+    }
+    let many = ids.into_iter().filter(|(_, keys)| *keys > 2);
+    mistakes.extend(many.map(|(id, keys)| format!("has {keys} keys of `{id}`: two are live at once")));
+    for issuer in value["jwt_issuers"].as_array().into_iter().flatten() {
+        let name = issuer["issuer"].as_str().unwrap_or_default();
+        for key in issuer["jwks"]["keys"].as_array().into_iter().flatten() {
+            let known = matches!(key["alg"].as_str(), Some("HS256" | "RS256" | "ES256"));
+            if !known || !key["kid"].is_string() {
+                mistakes.push(format!(
+                    "has a key of `{name}` without `kid`, or with another `alg` than HS256, RS256, ES256"
+                ));
+            }
+        }
+    }
     mistakes
 }
 
@@ -124,24 +198,63 @@ fn shape<T: SecretShape>(value: &Value) -> Vec<String> {
 /// # Errors
 /// All [`Mistakes`].
 pub fn check(root: &Path, name: &str, secrets: Option<&Path>) -> Result<Stage, Mistakes> {
-    let one = |mistake: String| Mistakes(vec![mistake]);
     if !STAGES.contains(&name) {
-        return Err(one(format!("there is no stage `{name}`: expected one of `{}`", STAGES.join("`, `"))));
+        let known = STAGES.join("`, `");
+        return Err(Mistakes(vec![format!("there is no stage `{name}`: expected one of `{known}`")]));
     }
-    let read = |path: PathBuf| {
-        std::fs::read_to_string(&path).map_err(|error| one(format!("cannot read `{}`: {error}", path.display())))
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
     };
-    let stage: Stage = toml::from_str(&read(root.join(format!("infra/env/{name}.toml")))?)
-        .map_err(|error| one(format!("`infra/env/{name}.toml` is malformed: {}", error.to_string().trim_end())))?;
-    let secrets = match secrets {
-        Some(path) => Some(
-            serde_json::from_str(&read(path.to_owned())?)
-                .map_err(|error| one(format!("`{}` is no JSON: line {}", path.display(), error.line())))?,
-        ),
-        None => None,
+    let (mut mistakes, file) = (Vec::new(), |name: &str| PathBuf::from(format!("infra/env/{name}.toml")));
+    let mut noted = |mistake: String| mistakes.push(mistake);
+    let parse = |name: &str| {
+        let text = read(&root.join(file(name)))?;
+        toml::from_str::<Stage>(&text)
+            .map_err(|error| format!("`{}` is malformed: {}", file(name).display(), error.to_string().trim_end()))
     };
-    let mistakes = judged(&read(root.join("template.yaml"))?, name, &stage, secrets.as_ref());
-    if mistakes.is_empty() { Ok(stage) } else { Err(Mistakes(mistakes)) }
+    let stage = parse(name).map_err(&mut noted).ok();
+    let secrets = secrets.and_then(|path| {
+        let parse = |text: String| {
+            serde_json::from_str::<Value>(&text)
+                .map_err(|error| format!("`{}` is no JSON: line {}", path.display(), error.line()))
+        };
+        read(path).and_then(parse).map_err(&mut noted).ok()
+    });
+    let template = read(&root.join("template.yaml")).map_err(&mut noted).ok();
+    if let Some(stage) = &stage {
+        let others = STAGES.iter().filter(|other| **other != name);
+        let same = others.filter(|other| parse(other).is_ok_and(|other| other.stack.name == stage.stack.name));
+        mistakes
+            .extend(same.map(|other| format!("`stack.name` is `{}`, which is that of `{other}`", stage.stack.name)));
+        mistakes.extend(stack(&stage.stack));
+        if let Some(template) = &template {
+            mistakes.extend(judged(template, name, stage, secrets.as_ref()));
+        }
+    }
+    match stage.filter(|_| mistakes.is_empty()) {
+        Some(stage) => Ok(stage),
+        None => Err(Mistakes(mistakes)),
+    }
+}
+
+/// What is wrong with a stack, as CloudFormation would say after everything was built.
+fn stack(stack: &Stack) -> Vec<String> {
+    let Stack { name, region } = stack;
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let parts: Vec<&str> = region.split('-').collect();
+    let (number, words) = parts.split_last().unwrap_or((&"", &[]));
+    let is_region = words.len() >= 2 && words.iter().all(|part| word(part)) && number.parse::<u8>().is_ok();
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_name = name.len() <= 128 && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(letters);
+    let mut mistakes = Vec::new();
+    if !is_name {
+        mistakes
+            .push(format!("`stack.name` is `{name}`: expected a letter, then letters, digits and `-`, 128 at most"));
+    }
+    if !is_region {
+        mistakes.push(format!("`stack.region` is `{region}`: expected a region such as `ap-northeast-2`"));
+    }
+    mistakes
 }
 
 /// Everything wrong with `stage` for this template.
@@ -160,6 +273,9 @@ fn judged(template: &str, name: &str, stage: &Stage, secrets: Option<&Value>) ->
                     }
                     None => vec![format!("the secret `{suffix}` has no value")],
                 }));
+                let given = values.as_object().into_iter().flat_map(|values| values.keys());
+                let strangers = given.filter(|given| !found.names.contains(*given));
+                mistakes.extend(strangers.map(|given| format!("`{given}` is no secret of template.yaml")));
             }
         }
         Err(error) => mistakes.push(error.to_string()),
@@ -201,6 +317,8 @@ fn parameters(template: &str, name: &str, stage: &Stage) -> Result<Vec<String>, 
 struct Found {
     mistakes: BTreeSet<String>,
     secrets: BTreeMap<String, Shape>,
+    /// The last part of the name of each secret that there is.
+    names: BTreeSet<String>,
 }
 
 fn functions(template: &str, name: &str, stage: &Stage) -> Result<Found, TemplateError> {
@@ -216,14 +334,19 @@ fn functions(template: &str, name: &str, stage: &Stage) -> Result<Found, Templat
         let named = named(resource, &template.scope)?;
         template.scope.add(&resource.id, named);
     }
-    let mut found = Found { mistakes: BTreeSet::new(), secrets: BTreeMap::new() };
+    let mut found = Found { mistakes: BTreeSet::new(), secrets: BTreeMap::new(), names: BTreeSet::new() };
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    for secret in template.resources.iter().filter(|resource| resource.kind == "AWS::SecretsManager::Secret") {
+        let name = template.scope.resolve(&secret.properties["Name"], &secret.place())?;
+        found.names.extend(name.as_str().map(last));
+    }
     for function in template.resources.iter().filter(|resource| resource.kind == FUNCTION) {
         let (place, binary) = (function.place(), function.binary()?);
         let told = template.scope.resolve(&function.properties["Environment"]["Variables"], &place)?;
         let told = told.as_object().into_iter().flatten();
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let env = told.fold(Env::default(), |env, (variable, value)| env.with(variable, &text(value)));
-        let Some((_, judge)) = PROGRAMS.iter().find(|(program, _)| *program == binary) else {
+        let Some((_, _, judge)) = PROGRAMS.iter().find(|(program, ..)| *program == binary) else {
             found.mistakes.insert(format!("{}: nobody knows the program `{binary}`", function.id));
             continue;
         };
@@ -231,8 +354,7 @@ fn functions(template: &str, name: &str, stage: &Stage) -> Result<Found, Templat
         found.mistakes.extend(mistakes.into_iter().map(|mistake| format!("{binary}: {mistake}")));
         for (variable, shape) in SECRETS {
             if let Some(secret) = env.get(variable).filter(|_| asked.iter().any(|asked| asked.name == variable)) {
-                let suffix = secret.rsplit('/').next().unwrap_or(secret);
-                found.secrets.insert(suffix.to_owned(), shape);
+                found.secrets.insert(last(secret), shape);
             }
         }
     }
@@ -351,7 +473,12 @@ mod tests {
         ] {
             stage.parameters.insert(parameter.to_owned(), value.to_owned());
         }
-        let secrets = json!({"ieum": {"api_keys": "hunter2", "colour": "red"}, "toss": {"secret_key": ["hunter3"]}});
+        let secrets = json!({
+            "ieum": {"api_keys": "hunter2", "colour": "red"},
+            "toss": {"secret_key": ["hunter3"]},
+            "portone": {"api_secret": " hunter4 ", "webhook_secrets": [{"label": "a", "secret": ""}]},
+            "tos": {},
+        });
         let mistakes = judged(&template(), "staging", &stage, Some(&secrets));
         for part in [
             "`Stage` is set",
@@ -364,11 +491,57 @@ mod tests {
             "`ieum` has not the form",
             "`toss` has not the form",
             "`stripe` has no value",
+            "`ieum` has a `cache_key` that is not base64",
+            "`portone` has spaces around `api_secret`",
+            "`portone` has nothing in `webhook_secrets[0].secret`",
+            "`tos` is no secret of template.yaml",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.contains(part)), "{part}: {mistakes:#?}");
         }
         assert!(!mistakes.iter().any(|mistake| mistake.contains("hunter")), "{mistakes:?}");
         assert!(!mistakes.iter().any(|mistake| mistake.contains("`nice`")), "nobody asks NICE there: {mistakes:?}");
+    }
+
+    #[test]
+    fn a_key_that_would_never_let_anybody_in_is_told() {
+        let key = |id: &str, scope: &str, until: &str| json!({"id": id, "label": id, "scopes": [scope], "not_after": until, "sha256": "0".repeat(64)});
+        let jwk = |alg: &str| json!({"kty": "oct", "kid": "k", "alg": alg, "k": "a2V5"});
+        let secret = |keys: Value, jwks: Value| {
+            let issuers = json!([{"issuer": "https://login.example.kr", "audience": "ieum", "jwks": {"keys": jwks}}]);
+            json!({"api_keys": keys, "jwt_issuers": issuers, "cache_key": "MDEyMzQ1Njc4OWFiY2RlZg=="})
+        };
+        let good = key("portal", "sms:send", "2099-01-01T00:00:00Z");
+        assert_eq!(own(&secret(json!([good, good]), json!([jwk("HS256")]))), Vec::<String>::new());
+        let keys = json!([
+            good,
+            good,
+            good,
+            key("a", "sms:sned", "2099-01-01T00:00:00Z"),
+            key("b", "*", "2026-01-01T00:00:00Z")
+        ]);
+        let mistakes = own(&secret(keys, json!([jwk("HS512")])));
+        for part in [
+            "3 keys of `portal`",
+            "`a` the scope `sms:sned`",
+            "key of `b` whose time is over",
+            "key of `https://login.example.kr`",
+        ] {
+            assert_eq!(mistakes.iter().filter(|mistake| mistake.contains(part)).count(), 1, "{part}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_hide_nothing_else() {
+        let nowhere = Path::new("/nowhere/secrets.json");
+        let mistakes = check(&root(), "production", Some(nowhere)).err().unwrap_or(Mistakes(Vec::new())).0;
+        assert!(mistakes.iter().any(|mistake| mistake.contains("cannot read `/nowhere/secrets.json`")), "{mistakes:?}");
+        assert!(mistakes.iter().any(|mistake| mistake.contains("`EmailFrom` has no default")), "{mistakes:?}");
+        let bad = Stack { name: "1 stack".to_owned(), region: "Seoul".to_owned() };
+        assert_eq!(stack(&bad).len(), 2);
+        assert_eq!(
+            stack(&Stack { name: "ieum-dev".to_owned(), region: "us-gov-west-1".to_owned() }),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{BackupError, Manifest, Open, Part, Read, corrupt, digest, folder, lines, put_manifest, read_part};
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::{Clock, Timestamp};
+use crate::forget::forgotten;
 use crate::provider::Cause;
 use crate::store::{Item, Key, Value};
 
@@ -421,11 +422,13 @@ impl Files<'_> {
     /// # Errors
     /// Any [`BackupError`]; the objects before are back. Doing it again does no harm.
     pub async fn restore(&self, manifest: &Manifest, prefix: &str, dry_run: bool) -> Result<Read, BackupError> {
-        let mut found = Read::default();
+        let (mut found, forgotten) = (Read::default(), forgotten(self.archive).await?);
         for part in &manifest.parts {
             let objects = self.part(part).await?;
             found.items += objects.len() as u64;
             let wanted = objects.into_iter().filter(|(name, _)| name.starts_with(prefix));
+            let (away, wanted): (Vec<_>, Vec<_>) = wanted.partition(|(name, _)| forgotten.contains_key(name));
+            found.forgotten += away.len() as u64;
             let put = stream::iter(wanted).map(|(name, kept)| self.put_back(name, kept, dry_run));
             found.wanted += put.buffered(AT_ONCE).try_fold(0, async |count, ()| Ok(count + 1)).await?;
         }

@@ -22,6 +22,9 @@ const NAMES: [&str; 4] = ["state", "count", "until", "token"];
 pub async fn check(store: &dyn Store) {
     let key = format!("conformance#{}", uuid::Uuid::new_v4());
     assert_eq!(store.get(&key, Read::Consistent).await.expect("get"), None, "absence is not an error");
+    let long = "k".repeat(2_049);
+    assert_eq!(store.get(&long, Read::Consistent).await.expect("get"), None, "what no key can be is absent too");
+    assert_eq!(store.get_many(&[long, key.clone()]).await.expect("get"), [None, None]);
 
     let refused = Update::of(&key).when([Test::AtMost("count", 9)]).then([Action::Add("count", 1)]);
     assert_eq!(

@@ -13,7 +13,8 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
+    AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    WriteRequest,
 };
 
 use crate::backup::{Page, Whole};
@@ -27,6 +28,9 @@ const PARTITION_KEY: &str = "pk";
 
 /// The sparse index over [`DUE`] and [`NOT_BEFORE`]: keys and [`CREATED_AT`] only.
 const DUE_INDEX: &str = "due";
+
+/// A key that is longer can name nothing, and DynamoDB refuses to be asked for it. Callers choose parts of some keys.
+const LONGEST_KEY: usize = 2_048;
 
 /// A table, and the client that reaches it.
 #[derive(Clone, Debug)]
@@ -60,6 +64,9 @@ impl DynamoStore {
 #[async_trait]
 impl Store for DynamoStore {
     async fn get(&self, key: &str, read: Read) -> Result<Option<Item>, StoreError> {
+        if key.len() > LONGEST_KEY {
+            return Ok(None);
+        }
         let answer = self
             .client
             .get_item()
@@ -74,7 +81,7 @@ impl Store for DynamoStore {
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         let mut found: HashMap<String, Item> = HashMap::with_capacity(keys.len());
-        let mut wanted: Vec<&Key> = keys.iter().collect();
+        let mut wanted: Vec<&Key> = keys.iter().filter(|key| key.len() <= LONGEST_KEY).collect();
         wanted.sort_unstable();
         wanted.dedup();
         while !wanted.is_empty() {
@@ -182,24 +189,21 @@ impl Whole for DynamoStore {
     }
 
     async fn put_all(&self, items: &[(Key, Item)]) -> Result<(), StoreError> {
-        let refused = |error| StoreError::Refused(Box::new(error));
-        let mut left = Vec::with_capacity(items.len());
-        for (key, item) in items {
+        let writes = items.iter().map(|(key, item)| {
             let mut attributes = key_of(key);
             attributes.extend(item.0.iter().map(|(name, value)| (name.clone(), attribute_from(value.clone()))));
             let put = PutRequest::builder().set_item(Some(attributes)).build().map_err(refused)?;
-            left.push(WriteRequest::builder().put_request(put).build());
-        }
-        for attempt in 0..BATCH_ATTEMPTS {
-            let batch = self.client.batch_write_item().request_items(&self.table, left);
-            let answer = batch.send().await.map_err(classify)?;
-            left = answer.unprocessed_items.unwrap_or_default().remove(&self.table).unwrap_or_default();
-            if left.is_empty() {
-                return Ok(());
-            }
-            tokio::time::sleep(BATCH_PAUSE * 2_u32.pow(attempt)).await;
-        }
-        Err(StoreError::Throttled("a batch was not taken".into()))
+            Ok(WriteRequest::builder().put_request(put).build())
+        });
+        self.write(writes.collect::<Result<_, StoreError>>()?).await
+    }
+
+    async fn remove_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        let writes = keys.iter().map(|key| {
+            let delete = DeleteRequest::builder().set_key(Some(key_of(key))).build().map_err(refused)?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        });
+        self.write(writes.collect::<Result<_, StoreError>>()?).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -216,6 +220,28 @@ impl Whole for DynamoStore {
         let answer = export.send().await.map_err(classify)?;
         answer.export_description.and_then(|export| export.export_arn).ok_or_else(unnamed)
     }
+}
+
+impl DynamoStore {
+    /// Writes up to [`BATCH`](crate::backup::BATCH) items, however often that takes.
+    async fn write(&self, mut left: Vec<WriteRequest>) -> Result<(), StoreError> {
+        for attempt in 0..BATCH_ATTEMPTS {
+            if left.is_empty() {
+                return Ok(());
+            }
+            if attempt > 0 {
+                tokio::time::sleep(BATCH_PAUSE * 2_u32.pow(attempt - 1)).await;
+            }
+            let batch = self.client.batch_write_item().request_items(&self.table, left);
+            let answer = batch.send().await.map_err(classify)?;
+            left = answer.unprocessed_items.unwrap_or_default().remove(&self.table).unwrap_or_default();
+        }
+        if left.is_empty() { Ok(()) } else { Err(StoreError::Throttled("a batch was not taken".into())) }
+    }
+}
+
+fn refused(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
+    StoreError::Refused(Box::new(error))
 }
 
 /// An item's own key.

@@ -155,6 +155,11 @@ impl Whole for MemoryStore {
         Ok(())
     }
 
+    async fn remove_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        keys.iter().for_each(|key| drop(self.items().remove(key)));
+        Ok(())
+    }
+
     async fn bytes(&self) -> Result<u64, StoreError> {
         Ok(0)
     }

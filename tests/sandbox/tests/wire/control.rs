@@ -15,28 +15,9 @@ async fn a_fresh_provider_has_counted_nothing() {
     assert_eq!(get(&sandbox.url(), "/_sandbox/nts").await.json(), expected);
     let all = get(&sandbox.url(), "/_sandbox").await.json();
     let names: Vec<&String> = all.as_object().unwrap().keys().collect();
-    let listed = [
-        "nice",
-        "nts",
-        "juso",
-        "kakao",
-        "daum",
-        "sns",
-        "solapi",
-        "twilio",
-        "toss",
-        "portone",
-        "iamport",
-        "stripe",
-        "kakaopay",
-        "sendgrid",
-        "ses",
-        "ses-events",
-        "smtp",
-    ];
-    assert_eq!(sandbox.providers(), listed);
-    let mut sorted = listed;
+    let mut sorted = sandbox.providers();
     sorted.sort_unstable();
+    assert!(sorted.len() >= 17, "{sorted:?}");
     assert_eq!(names, sorted);
 }
 
