@@ -307,7 +307,9 @@ mod tests {
     #[test]
     fn whatever_is_not_described_is_noticed() {
         let error = r#"{"error": {"code": "not_found", "traceId": "0af7651916cd43dd8448eb211c80319c"}}"#;
-        let cases: [(&str, u16, &[(&str, &str)], &str, &str); 12] = [
+        // Path, status, headers, body, and what is wrong with them.
+        type Case<'c> = (&'c str, u16, &'c [(&'c str, &'c str)], &'c str, &'c str);
+        let cases: [Case<'_>; 12] = [
             ("/v1/rates/USD", 200, &[], r#"{"won": 1, "bid": 2}"#, "'bid' was unexpected"),
             ("/v1/rates/USD", 200, &[], r#"{"won": 1, "of": {"year": 2026}}"#, "'year' was unexpected"),
             ("/v1/rates/USD", 200, &[], r#"{"won": "1"}"#, "is not of type"),

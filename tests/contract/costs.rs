@@ -91,8 +91,11 @@ fn faults(page: &str, template: &Yaml) -> Vec<String> {
             };
             must(is(stated, usd), format!("{heading}, {what}: {stated} is not {usd}"));
             if let [_, id, many, _] = &row[..] {
-                let known = counted.iter().find(|(counted, _)| counted == id).map(|(_, count)| count.to_string());
-                must(known.is_none_or(|known| known == *many), format!("{what}: the template has another number"));
+                let known = counted.iter().find(|(counted, _)| counted == id);
+                let known = known.and_then(|(_, count)| u32::try_from(*count).ok()).map(f64::from);
+                // Whoever adds a function need not reckon anew; whoever adds three must.
+                let about = |known: f64| (number(many) - known).abs() <= known * 0.2;
+                must(known.is_none_or(about), format!("{what}: the template has quite another number"));
             }
             sum += if what == "**together**" { 0.0 } else { number(stated) };
         }
@@ -112,7 +115,7 @@ fn every_sum_is_what_its_inputs_give() {
         ("| `wru` |", "| `writes` |"),
         ("| aws.amazon.com/kms/pricing | no |", "| aws.amazon.com/kms/pricing | |"),
         ("| an answer remembered in memory | 1,000 |", "| an answer remembered in memory | 2000 |"),
-        ("| secrets | `secret` | 15 | 6.00 |", "| secrets | `secret` | 14 | 5.60 |"),
+        ("| secrets | `secret` | 15 | 6.00 |", "| secrets | `secret` | 11 | 4.40 |"),
         ("| 20 thousand |", "| 29 thousand |"),
         ("| **together** | | | **", "| **together** | | | **1"),
         ("| **together** | | **", "| **together** | | **9"),
