@@ -146,6 +146,9 @@ const CHECKS: &[Check] = &checks![
     health::a_corrupted_backup_is_found,
     health::what_is_wiped_is_restored_item_by_item,
     health::files_that_are_gone_come_back_as_they_were_on_each_day,
+    health::a_person_is_forgotten_and_stays_so_after_a_restore,
+    // The last of those that share a system: it changes what it can.
+    contract::every_route_keeps_to_its_description,
     command::a_second_instance_runs_beside_the_first_and_sigterm_leaves_nothing,
     command::a_crash_of_the_command_takes_its_children_along,
     command::secrets_from_a_file_win_and_ctrl_c_leaves_nothing,
@@ -154,9 +157,6 @@ const CHECKS: &[Check] = &checks![
 /// Only when asked for by name: loads of many minutes, and what has not been seen to hold on two cores yet.
 const BY_NAME: &[Check] = &checks![
     health::a_hundred_thousand_items_are_restored_in_bounded_memory,
-    health::a_person_is_forgotten_and_stays_so_after_a_restore,
-    // The last: it changes what it can.
-    contract::every_route_keeps_to_its_description,
 ];
 
 fn main() -> ExitCode {
