@@ -155,9 +155,7 @@ const CHECKS: &[Check] = &checks![
 ];
 
 /// Only when asked for by name: loads of many minutes, and what has not been seen to hold on two cores yet.
-const BY_NAME: &[Check] = &checks![
-    health::a_hundred_thousand_items_are_restored_in_bounded_memory,
-];
+const BY_NAME: &[Check] = &checks![health::a_hundred_thousand_items_are_restored_in_bounded_memory,];
 
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

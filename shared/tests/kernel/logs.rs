@@ -752,6 +752,7 @@ async fn every_metric_line_is_in_the_embedded_metric_format() {
     }
     // Runs are counted by `health-cron`.
     tracing::info!(target: ieum::telemetry::METRIC, integration = "health-cron", health_run = 1, backup_run = 1, "run");
+    tracing::info!(target: ieum::telemetry::METRIC, integration = "t", backup_age_seconds = 1, backup_read_age_seconds = 1, "age");
     tracing::info!(target: ieum::telemetry::METRIC, success = 1_u64, "no dimension to file it under");
     tracing::info!(target: ieum::telemetry::METRIC, provider = "p", "nothing measured");
     drop(guard);
