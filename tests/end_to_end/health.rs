@@ -150,7 +150,9 @@ pub(crate) async fn an_idle_day_costs_nothing(stage: &mut Stage) {
         assert!(providers.len() > 1, "{}", answer.body);
         for provider in providers {
             assert!(provider["since"].is_string(), "it was asked: {provider}");
-            assert_eq!(provider["status"], "healthy", "{integration}: {provider}");
+            // Another check may have spent a quota: then nobody is asked, and that is told.
+            let asked_or_waiting = provider["status"] == "healthy" || provider["reason"] == "throttled";
+            assert!(asked_or_waiting, "{integration}: {provider}");
         }
     }
     let tokens = stage.client.counted("nice").await["token_calls"].clone();
