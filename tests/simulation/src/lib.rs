@@ -77,6 +77,28 @@ pub fn run(seed: u64, broken: Option<Rule>) -> Report {
     Report { plan, counts, violations }
 }
 
+/// What a healthy fleet of so many environments asks of the store, each making three calls a second within the limit, for
+/// twenty seconds after ten that get it going.
+///
+/// # Panics
+/// When the runtime cannot be made.
+#[expect(clippy::expect_used, reason = "a machine that cannot make a runtime cannot simulate")]
+pub fn cost(seed: u64, environments: usize) -> Counts {
+    fastrand::seed(seed);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let plan = Plan::healthy(seed, environments, secs(30));
+    runtime.block_on(async {
+        let world = Arc::new(World::new(plan));
+        let watch = async {
+            sleep(secs(10)).await;
+            world.counts()
+        };
+        let (begun, ()) = tokio::join!(watch, live(&world));
+        world.counts().since(&begun)
+    })
+}
+
 async fn live(world: &Arc<World>) {
     let mut random = Rng::with_seed(world.plan.seed);
     let mut lives = tokio::task::JoinSet::new();

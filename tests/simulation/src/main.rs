@@ -6,6 +6,12 @@
 //! cargo run --profile simulation -p ieum-simulation -- --seeds 2000 --broken
 //! ```
 //!
+//! What a healthy fleet asks of the store, by its size (`infra/bench/kernel`):
+//!
+//! ```text
+//! cargo run --profile simulation -p ieum-simulation -- --cost
+//! ```
+//!
 //! The same of messages on their way, with `--delivery`; there `--events` says how much is to happen.
 //!
 //! ```text
@@ -33,6 +39,9 @@ fn main() -> ExitCode {
         arguments.get(place + 1)?.parse::<u64>().ok()
     };
     let (delivery, plant_breaches) = (given("--delivery"), given("--broken"));
+    if given("--cost") {
+        return cost(number("--seeds").unwrap_or(3));
+    }
     if let (true, Some(seed)) = (delivery, number("--seed")) {
         let report = delivery::run(seed, None);
         println!("{report:#?}");
@@ -50,6 +59,22 @@ fn main() -> ExitCode {
         (true, true) => plant(&Rule::DELIVERY, first, seeds, |seed, rule| delivery::run(seed, Some(rule)).violations),
         (true, false) => deliver(first, number("--events").unwrap_or(100_000)),
     }
+}
+
+/// Says what healthy fleets ask of the store for a thousand calls.
+fn cost(seeds: u64) -> ExitCode {
+    println!("| environments | calls | readings of the circuit | leases | other writes | operations for 1,000 calls |");
+    println!("|---|---|---|---|---|---|");
+    for environments in [1, 10, 100, 1_000] {
+        let all = (0..seeds).map(|seed| ieum_simulation::cost(seed, environments));
+        let [calls, reads, leases, others] = all.fold([0; 4], |[calls, reads, leases, others], counts| {
+            let others = others + counts.breaker_writes;
+            [calls + counts.calls, reads + counts.breaker_reads, leases + counts.rate_writes, others]
+        });
+        let in_all = (reads + leases + others) * 1_000 / calls.max(1);
+        println!("| {environments} | {calls} | {reads} | {leases} | {others} | {in_all} |");
+    }
+    ExitCode::SUCCESS
 }
 
 /// Runs simulations of messages on all cores until so many events have happened, and adds up what they were.

@@ -153,6 +153,27 @@ impl Plan {
         }
     }
 
+    /// So many environments with nothing wrong: each makes three calls a second, of four that the limit has for it.
+    pub fn healthy(seed: u64, environments: usize, lasts: Duration) -> Self {
+        let fleet = u32::try_from(environments).unwrap_or(u32::MAX);
+        let rate = RatePolicy::new(fleet.saturating_mul(4), secs(1), fleet.saturating_mul(4), ms(500));
+        Self {
+            seed,
+            kind: Kind::Healthy,
+            environments,
+            callers: 3,
+            lasts,
+            rest: secs(1),
+            phases: vec![(Duration::ZERO, Phase::Well)],
+            faults: Faults::default(),
+            rate,
+            breaker: BreakerPolicy::default(),
+            attempts: 1,
+            timeout: secs(1),
+            before_midnight: secs(3_600),
+        }
+    }
+
     /// How the provider behaves at `at`.
     pub fn phase(&self, at: Duration) -> Phase {
         self.phases.iter().rev().find(|(from, _)| *from <= at).map_or(Phase::Well, |(_, phase)| *phase)

@@ -47,6 +47,23 @@ pub struct Counts {
     pub faults: BTreeMap<&'static str, u64>,
 }
 
+impl Counts {
+    /// What happened after `earlier`, faults aside.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            operations: self.operations - earlier.operations,
+            calls: self.calls - earlier.calls,
+            probes: self.probes - earlier.probes,
+            opens: self.opens - earlier.opens,
+            breaker_writes: self.breaker_writes - earlier.breaker_writes,
+            breaker_reads: self.breaker_reads - earlier.breaker_reads,
+            rate_writes: self.rate_writes - earlier.rate_writes,
+            takes: self.takes - earlier.takes,
+            faults: BTreeMap::new(),
+        }
+    }
+}
+
 /// The world. Times are spans since its beginning.
 #[derive(Debug)]
 pub struct World {
@@ -121,6 +138,11 @@ impl World {
     pub fn is_over(&self) -> bool {
         let now = self.now();
         now >= self.plan.lasts && (self.state().counts.operations >= 200 || now >= self.plan.lasts * 20)
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts.clone()
     }
 
     /// What happened, and what should not have.
