@@ -299,7 +299,7 @@ mod tests {
         let plain = [("content-type", "text/plain; charset=utf-8"), ("access-control-allow-origin", "*")];
         assert_eq!(faults("/v1/rates", 200, &plain, "USD 1391.5"), Vec::<String>::new());
         let error = format!(r#"{{"error": {{"code": "not_found", "traceId": "{TRACE}"}}}}"#);
-        assert_eq!(faults("/v1/rates/XXX", 404, &[], &error), Vec::<String>::new());
+        assert_eq!(faults("/v1/rates/ZZZ", 404, &[], &error), Vec::<String>::new());
         assert_eq!(faults("/v1/nothing", 404, &[], &error), Vec::<String>::new());
         assert_eq!(faults("/v1/rates/a%2Fb", 404, &[], &error), Vec::<String>::new(), "nothing serves this");
     }

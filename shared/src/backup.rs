@@ -150,6 +150,23 @@ pub struct Manifest {
     pub copied: Option<Copied>,
 }
 
+impl Manifest {
+    /// A backup of `of` from then to then; how many items it has and its digest follow from what was written.
+    fn of(of: &str, [started_at, ended_at]: [Timestamp; 2], parts: Vec<Part>, kinds: BTreeMap<String, u64>) -> Self {
+        Self {
+            of: of.to_owned(),
+            started_at: started_at.rfc3339(),
+            ended_at: ended_at.rfc3339(),
+            items: parts.iter().map(|part| part.items).sum(),
+            sha256: digest(&parts),
+            kinds,
+            parts,
+            export: None,
+            copied: None,
+        }
+    }
+}
+
 /// Why a backup was not made or cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -244,18 +261,7 @@ pub async fn make(
             *kinds.entry(kind).or_insert(0) += count;
         }
     }
-    let (items, sha256) = (parts.iter().map(|part: &Part| part.items).sum(), digest(&parts));
-    let manifest = Manifest {
-        of: of.to_owned(),
-        started_at: started_at.rfc3339(),
-        ended_at: clock.now().rfc3339(),
-        items,
-        kinds,
-        parts,
-        sha256,
-        export: None,
-        copied: None,
-    };
+    let manifest = Manifest::of(of, [started_at, clock.now()], parts, kinds);
     put_manifest(archive, &folder, &manifest).await?;
     Ok(manifest)
 }
@@ -273,17 +279,7 @@ pub async fn export(
 ) -> Result<Manifest, BackupError> {
     let folder = folder(of, now);
     let export = table.export(bucket, &folder).await?;
-    let manifest = Manifest {
-        of: of.to_owned(),
-        started_at: now.rfc3339(),
-        ended_at: now.rfc3339(),
-        items: 0,
-        kinds: BTreeMap::new(),
-        parts: Vec::new(),
-        sha256: digest(&[]),
-        export: Some(export),
-        copied: None,
-    };
+    let manifest = Manifest { export: Some(export), ..Manifest::of(of, [now, now], Vec::new(), BTreeMap::new()) };
     put_manifest(archive, &folder, &manifest).await?;
     Ok(manifest)
 }
@@ -660,21 +656,11 @@ mod tests {
     #[tokio::test]
     async fn an_export_is_good_once_dynamodb_says_that_it_is_whole() {
         let archive = MemoryBlobs::new();
-        let started_at = ManualClock::start().now();
+        let now = ManualClock::start().now();
         let arn = "arn:aws:dynamodb:ap-northeast-2:1:table/t/export/01-ab";
-        let (of, started_at) = (OF.to_owned(), started_at.rfc3339());
-        let key = format!("{}/AWSDynamoDB/01-ab/manifest-summary.json", folder_of(&of, &started_at));
-        let manifest = Manifest {
-            of,
-            ended_at: started_at.clone(),
-            started_at,
-            items: 0,
-            kinds: BTreeMap::new(),
-            parts: Vec::new(),
-            sha256: digest(&[]),
-            export: Some(arn.to_owned()),
-            copied: None,
-        };
+        let key = format!("{}/AWSDynamoDB/01-ab/manifest-summary.json", folder(OF, now));
+        let exported = Manifest::of(OF, [now, now], Vec::new(), BTreeMap::new());
+        let manifest = Manifest { export: Some(arn.to_owned()), ..exported };
         let summary = |arn: &str| format!(r#"{{"version":"2020-06-30","exportArn":"{arn}","itemCount":8}}"#);
         for (said, whole) in
             [(None, false), (Some(summary("other")), false), (Some("{".to_owned()), false), (Some(summary(arn)), true)]

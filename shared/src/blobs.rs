@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
@@ -96,8 +96,21 @@ impl S3Blobs {
     }
 }
 
-fn failed(doing: &str) -> impl Fn(Cause) -> BlobError {
-    move |cause| BlobError::Bucket(doing.to_owned(), cause)
+pub(crate) fn failed(doing: &str, cause: impl Into<Cause>) -> BlobError {
+    BlobError::Bucket(doing.to_owned(), cause.into())
+}
+
+/// What S3 says of the object under `key` in `bucket`, with a body that is still to be read; `None` when there is none.
+pub(crate) async fn open(
+    client: &aws_sdk_s3::Client,
+    bucket: &str,
+    key: &str,
+) -> Result<Option<GetObjectOutput>, BlobError> {
+    match client.get_object().bucket(bucket).key(key).send().await {
+        Ok(found) => Ok(Some(found)),
+        Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => Ok(None),
+        Err(error) => Err(failed("get", error)),
+    }
 }
 
 #[async_trait]
@@ -105,21 +118,15 @@ impl Blobs for S3Blobs {
     async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), BlobError> {
         let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
         let sent = put.body(ByteStream::from(bytes)).send().await;
-        sent.map(drop).map_err(|error| failed("put")(error.into()))
+        sent.map(drop).map_err(|error| failed("put", error))
     }
 
     async fn get(&self, key: &str, limit: usize) -> Result<Option<Blob>, BlobError> {
-        let found = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
-            Ok(found) => found,
-            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed("get")(error.into())),
-        };
+        let Some(found) = open(&self.client, &self.bucket, key).await? else { return Ok(None) };
         let content_type = found.content_type.unwrap_or_default();
         let (mut bytes, mut body) = (BytesMut::new(), found.body);
         while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| failed("get")(error.into()))?);
+            bytes.extend_from_slice(&chunk.map_err(|error| failed("get", error))?);
             if bytes.len() > limit {
                 return Err(BlobError::TooLarge(limit));
             }
@@ -134,30 +141,28 @@ impl Blobs for S3Blobs {
         bytes: usize,
         lifetime: Duration,
     ) -> Result<Url, BlobError> {
-        let failed = failed("presign");
-        let length = i64::try_from(bytes).map_err(|error| failed(error.into()))?;
-        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| failed(error.into()))?;
+        let length = i64::try_from(bytes).map_err(|error| failed("presign", error))?;
+        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| failed("presign", error))?;
         let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
-        let signed = put.content_length(length).presigned(lifetime).await.map_err(|error| failed(error.into()))?;
-        Url::parse(signed.uri()).map_err(|error| failed(error.into()))
+        let signed = put.content_length(length).presigned(lifetime).await.map_err(|error| failed("presign", error))?;
+        Url::parse(signed.uri()).map_err(|error| failed("presign", error))
     }
 }
 
 #[async_trait]
 impl Erase for S3Blobs {
     async fn erase(&self, key: &str) -> Result<(), BlobError> {
-        let failed = failed("erase");
         loop {
             // What is deleted is listed no more, so the first page is always the next one.
             let versions = self.client.list_object_versions().bucket(&self.bucket).prefix(key).send().await;
-            let versions = versions.map_err(|error| failed(error.into()))?;
+            let versions = versions.map_err(|error| failed("erase", error))?;
             let stored = versions.versions().iter().map(|version| (version.key(), version.version_id()));
             let markers = versions.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
             let mut erased = 0;
             for (_, version) in stored.chain(markers).filter(|(own, _)| *own == Some(key)) {
                 let delete = self.client.delete_object().bucket(&self.bucket).key(key);
                 let deleted = delete.set_version_id(version.map(str::to_owned)).send().await;
-                deleted.map_err(|error| failed(error.into()))?;
+                deleted.map_err(|error| failed("erase", error))?;
                 erased += 1;
             }
             // Keys come in order, and the shortest of those with a beginning is that beginning.
@@ -208,7 +213,7 @@ impl Blobs for MemoryBlobs {
     }
 
     async fn upload_url(&self, _: &str, _: &str, _: usize, _: Duration) -> Result<Url, BlobError> {
-        Err(failed("presign")("memory has no address: set `TABLE_NAME` and `BUCKET_NAME`".into()))
+        Err(failed("presign", "memory has no address: set `TABLE_NAME` and `BUCKET_NAME`"))
     }
 }
 

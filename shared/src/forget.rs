@@ -49,6 +49,9 @@ enum Rule {
     KnowsNobody,
 }
 
+/// Why what is known of payments stays.
+const PAYMENTS: &str = "a record of payments, five years by law (전자상거래법 시행령 제6조)";
+
 /// Every kind of item, as in `infra/table.md`; a test compares the two.
 const RULES: [(&str, Rule); 21] = [
     ("audit", Rule::Stays("the record of who changed what, a year")),
@@ -57,17 +60,17 @@ const RULES: [(&str, Rule); 21] = [
     ("breaker", Rule::KnowsNobody),
     ("cache", Rule::Goes),
     ("config", Rule::KnowsNobody),
-    ("expectation", Rule::Stays("a record of payments, five years by law (전자상거래법 시행령 제6조)")),
-    ("happening", Rule::Stays("a record of payments, five years by law (전자상거래법 시행령 제6조)")),
+    ("expectation", Rule::Stays(PAYMENTS)),
+    ("happening", Rule::Stays(PAYMENTS)),
     ("health", Rule::KnowsNobody),
     ("idempotency", Rule::Goes),
     ("manual", Rule::Goes),
     ("message", Rule::GoesWhenOver),
     ("metric", Rule::KnowsNobody),
-    ("payment", Rule::Stays("a record of payments, five years by law (전자상거래법 시행령 제6조)")),
+    ("payment", Rule::Stays(PAYMENTS)),
     // A recipient's is named by a hash, and gone in two days.
     ("rate", Rule::KnowsNobody),
-    ("reconciliation", Rule::Stays("a record of payments, five years by law (전자상거래법 시행령 제6조)")),
+    ("reconciliation", Rule::Stays(PAYMENTS)),
     ("reference", Rule::Goes),
     // Named by a hash: nobody is written to again who did not want it, and nobody can be read from it.
     ("suppression", Rule::KnowsNobody),

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use serde_json::{Map, Number, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
@@ -322,6 +322,22 @@ impl Visit for Fields {
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
+    /// A [`subscriber`] that writes here. Threads that it is set for are heard, whatever other threads of the process do.
+    pub fn dispatch(&self, level: LevelSwitch, always: &[(&'static str, String)], clock: SharedClock) -> Dispatch {
+        // While a process has one subscriber only, tracing lets whichever thread meets a line of code first decide whether
+        // anybody hears it. A second subscriber, which nobody listens to, makes it ask all of them.
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        let to = |writer| Dispatch::new(subscriber(level.clone(), always, writer, Arc::clone(&clock)));
+        SECOND.get_or_init(|| to(Box::new(std::io::sink())));
+        to(Box::new(self.clone()))
+    }
+
+    /// Everything written since it was last taken, as text.
+    pub fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Everything written, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
@@ -352,8 +368,8 @@ mod tests {
     fn written(level: LogLevel, work: impl FnOnce(&LevelSwitch)) -> Vec<BTreeMap<String, Value>> {
         let (captured, switch) = (Captured::default(), LevelSwitch::new(level));
         let always = [("function", "verify".to_owned())];
-        let subscriber = subscriber(switch.clone(), &always, Box::new(captured.clone()), Arc::new(SystemClock));
-        tracing::subscriber::with_default(subscriber, || work(&switch));
+        let dispatch = captured.dispatch(switch.clone(), &always, Arc::new(SystemClock));
+        tracing::dispatcher::with_default(&dispatch, || work(&switch));
         captured.lines()
     }
 

@@ -313,38 +313,34 @@ pub(crate) async fn a_person_is_forgotten_and_stays_so_after_a_restore(stage: &m
     }
     backed_up(stage).await;
 
-    let url = stage.system.aws_url().to_owned();
-    let xtask = |arguments: &[&str]| {
-        let mut command = Command::new(binary("xtask"));
-        command.args(arguments).env("AWS_ENDPOINT_URL", &url).env("AWS_REGION", "ap-northeast-2");
-        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
     let forget = ["forget", "--stage", "local", "--email", "Forget-Me@example.kr"];
-    let said = xtask(&forget);
+    let said = xtask(stage, &forget);
     assert!(said.contains("message: 1 would be taken away") && said.contains("buckets: 1 would be"), "{said}");
     assert_eq!(status(&ids[0]).await.0, 200, "nothing was");
-    let said = xtask(&[&forget[..], &["--yes"]].concat());
+    let said = xtask(stage, &[&forget[..], &["--yes"]].concat());
     assert!(said.contains("message: 1 taken away"), "{said}");
     assert_eq!((status(&ids[0]).await.0, status(&ids[1]).await.0), (404, 200));
-    let bucket = aws_at(&url).await.blobs(stage.system.reference("Bucket").unwrap());
+    let bucket = aws_at(stage.system.aws_url()).await.blobs(stage.system.reference("Bucket").unwrap());
     for (id, there) in ids.iter().zip([false, true]) {
         let file = bucket.get(&format!("attachment/{id}-0"), 100).await.unwrap();
         assert_eq!(file.is_some(), there, "{id}");
     }
 
-    let (table, archive) = (stage.system.reference("Table").unwrap(), stage.system.reference("ArchiveBucket").unwrap());
-    let said = xtask(&["restore", "--table", table, "--bucket", archive, "--prefix", "message#"]);
+    let said = restored(stage, &["--table", stage.system.reference("Table").unwrap(), "--prefix", "message#"]);
     assert!(said.contains("1 were forgotten since and stay away"), "{said}");
     assert_eq!((status(&ids[0]).await.0, status(&ids[1]).await.0), (404, 200));
 }
 
-/// What `cargo xtask restore` says, run as a person does.
+/// What `cargo xtask restore` says, of the archive of this deployment.
 fn restored(stage: &Stage, arguments: &[&str]) -> String {
+    let archive = stage.system.reference("ArchiveBucket").unwrap();
+    xtask(stage, &[&["restore", "--bucket", archive], arguments].concat())
+}
+
+/// What `cargo xtask` says, run as a person does.
+fn xtask(stage: &Stage, arguments: &[&str]) -> String {
     let mut command = Command::new(binary("xtask"));
-    command.args(["restore", "--bucket", stage.system.reference("ArchiveBucket").unwrap()]).args(arguments);
+    command.args(arguments);
     command.env("AWS_ENDPOINT_URL", stage.system.aws_url()).env("AWS_REGION", "ap-northeast-2");
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     let output = command.output().unwrap();

@@ -23,7 +23,7 @@ use ieum::resilience::health::{self, Finding, PERIOD, Reason, Sight, Status};
 use ieum::runtime::{Answer, answer};
 use ieum::start::Kernel;
 use ieum::store::{Action, DUE, MemoryStore, NOT_BEFORE, Update};
-use ieum::telemetry::{self, Captured, LevelSwitch};
+use ieum::telemetry::{Captured, LevelSwitch};
 use ieum::testing::{ManualClock, aws_at};
 use serde_json::{Value, json};
 
@@ -451,8 +451,7 @@ async fn a_backup_that_nobody_has_read_back_is_told_of() {
 async fn each_check_says_how_old_the_backups_are_and_since_when_nobody_has_read_them_back() {
     let (scene, written) = (Scene::new().await, Captured::default());
     let clock = Arc::clone(&scene.clock) as SharedClock;
-    let subscriber = telemetry::subscriber(LevelSwitch::default(), &[], Box::new(written.clone()), clock);
-    let _written = tracing::subscriber::set_default(subscriber);
+    let _written = tracing::dispatcher::set_default(&written.dispatch(LevelSwitch::default(), &[], clock));
     scene.all_are_well();
     scene.check().await.expect("a check, from which on both are waited for");
     scene.clock.advance(Duration::from_secs(3_600));

@@ -163,7 +163,7 @@ fn parse_restore(mut arguments: impl Iterator<Item = String>) -> Result<Command,
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| wrong("followed by a value", argument.clone()));
         match argument.as_str() {
-            "--table" => options.table = Some(value()?),
+            "--table" => options.table = Some(value()?).filter(|table| !table.is_empty()),
             "--bucket" => options.bucket = value()?,
             "--of" => options.of = value()?,
             "--manifest" => options.manifest = Some(value()?),

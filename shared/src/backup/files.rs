@@ -17,8 +17,6 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::types::EncodingType;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -26,11 +24,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use super::{BackupError, Manifest, Open, Part, Read, corrupt, digest, folder, lines, put_manifest, read_part};
-use crate::blobs::{BlobError, Blobs};
+use super::{BackupError, Manifest, Open, Part, Read, corrupt, folder, lines, put_manifest, read_part};
+use crate::blobs::{BlobError, Blobs, failed, open};
 use crate::clock::{Clock, Timestamp};
 use crate::forget::forgotten;
-use crate::provider::Cause;
 use crate::store::{Item, Key, Value};
 
 /// A copy of an object that has not changed is named again for as long. A daily catalogue that is to be usable for 30 days needs
@@ -128,10 +125,6 @@ impl S3Buckets {
     }
 }
 
-fn failed(doing: &str, cause: impl Into<Cause>) -> BlobError {
-    BlobError::Bucket(doing.to_owned(), cause.into())
-}
-
 fn unquoted(etag: Option<String>, doing: &str) -> Result<String, BlobError> {
     Ok(etag.ok_or_else(|| failed(doing, "S3 named no ETag"))?.trim_matches('"').to_owned())
 }
@@ -154,22 +147,16 @@ impl Buckets for S3Buckets {
     }
 
     async fn fingerprint(&self, place: &Place) -> Result<Option<Fingerprint>, BlobError> {
-        let found = match self.client.get_object().bucket(&place.bucket).key(&place.key).send().await {
-            Ok(found) => found,
-            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed("read", error)),
-        };
-        let (etag, said) = (unquoted(found.e_tag, "read")?, found.content_length);
+        let Some(found) = open(&self.client, &place.bucket, &place.key).await? else { return Ok(None) };
+        let (etag, said) = (unquoted(found.e_tag, "get")?, found.content_length);
         let (mut bytes, mut sha256, mut body) = (0, Sha256::new(), found.body);
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| failed("read", error))?;
+            let chunk = chunk.map_err(|error| failed("get", error))?;
             bytes += chunk.len() as u64;
             sha256.update(&chunk);
         }
         if said.and_then(|said| u64::try_from(said).ok()) != Some(bytes) {
-            return Err(failed("read", "S3 sent another number of bytes than it had said"));
+            return Err(failed("get", "S3 sent another number of bytes than it had said"));
         }
         Ok(Some(Fingerprint { etag, bytes, sha256: hex::encode(sha256.finalize()) }))
     }
@@ -227,6 +214,17 @@ impl Kept {
     fn is(&self, object: &Listed) -> bool {
         self.found.etag == object.etag && self.found.bytes == object.bytes
     }
+}
+
+/// An object that a catalogue is to name.
+struct Wanted {
+    /// `bucket/key`.
+    name: Key,
+    from: Place,
+    /// What an earlier catalogue knows of it as it is now.
+    known: Option<Kept>,
+    /// Where a copy would lie.
+    copy: String,
 }
 
 /// The objects of an earlier catalogue, read along with a listing.
@@ -338,15 +336,10 @@ impl Files<'_> {
                     let known = earlier.find(&name).await?.filter(|known| known.is(&object));
                     let copy = format!("{folder}/{number:08}");
                     number += 1;
-                    wanted.push((name, Place { bucket: source.bucket.clone(), key: object.key }, known, copy));
+                    let from = Place { bucket: source.bucket.clone(), key: object.key };
+                    wanted.push(Wanted { name, from, known, copy });
                 }
-                let kept = stream::iter(wanted).map(|(name, from, known, copy)| async move {
-                    let kept = match known {
-                        Some(known) if extent == Extent::Changes && is_reused(&known, started_at) => Some(known),
-                        known => self.keep(&from, known.map(|known| known.found), copy, started_at).await?,
-                    };
-                    Ok::<_, BackupError>(kept.map(|kept| (name, kept)))
-                });
+                let kept = stream::iter(wanted).map(|wanted| self.kept(wanted, extent, started_at));
                 let kept = kept.buffered(AT_ONCE).try_filter_map(async |kept| Ok(kept)).try_collect::<Vec<_>>();
                 let kept = timeout_at(deadline, kept).await.map_err(|_| BackupError::Short(catalogue.items()))??;
                 for (name, kept) in kept {
@@ -359,23 +352,23 @@ impl Files<'_> {
             }
         }
         let (parts, kinds) = catalogue.finish(self.archive).await?;
-        let manifest = Manifest {
-            of: of.to_owned(),
-            started_at: started_at.rfc3339(),
-            ended_at: clock.now().rfc3339(),
-            items: kinds.values().sum(),
-            sha256: digest(&parts),
-            kinds,
-            parts,
-            export: None,
-            copied: Some(copied),
-        };
+        let manifest = Manifest { copied: Some(copied), ..Manifest::of(of, [started_at, clock.now()], parts, kinds) };
         put_manifest(self.archive, &folder, &manifest).await?;
         Ok(manifest)
     }
 
+    /// What the catalogue says of an object, which is copied for it unless an earlier copy serves; `None` when it is gone.
+    async fn kept(&self, wanted: Wanted, extent: Extent, now: Timestamp) -> Result<Option<(Key, Kept)>, BackupError> {
+        let Wanted { name, from, known, copy } = wanted;
+        let kept = match known {
+            Some(known) if extent == Extent::Changes && is_reused(&known, now) => Some(known),
+            known => self.copied(&from, known.map(|known| known.found), copy, now).await?,
+        };
+        Ok(kept.map(|kept| (name, kept)))
+    }
+
     /// Copies what lies at `from`, unless it is gone. `found` is what it was when it was read last.
-    async fn keep(
+    async fn copied(
         &self,
         from: &Place,
         mut found: Option<Fingerprint>,

@@ -153,8 +153,8 @@ mod tests {
         let raw = ManualClock::start();
         let clock = CorrectedClock::new(raw);
         let (captured, switch) = (crate::telemetry::Captured::default(), crate::telemetry::LevelSwitch::default());
-        let subscriber = crate::telemetry::subscriber(switch, &[], Box::new(captured.clone()), ManualClock::start());
-        tracing::subscriber::with_default(subscriber, || {
+        let dispatch = captured.dispatch(switch, &[], ManualClock::start());
+        tracing::dispatcher::with_default(&dispatch, || {
             for _ in 0..3 {
                 let now = clock.raw_now();
                 clock.observe(now, now, Timestamp::from_millis(now.as_millis() + 4_000));

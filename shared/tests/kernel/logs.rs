@@ -4,9 +4,8 @@
 //! Secrets are made at random, put where secrets turn up, and logged through the doors the kernel itself uses. The
 //! generator knows forms, not examples: no secret is ever made twice, and a run with another `IEUM_LOG_SEED` makes others.
 
-use std::fmt::{self, Write as _};
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -16,7 +15,7 @@ use ieum::http::{HttpClient, Outgoing};
 use ieum::integration::{Integration, Way};
 use ieum::provider::{Provider, ProviderError};
 use ieum::resilience::rate_limit::RatePolicy;
-use ieum::telemetry::{LevelSwitch, LogLevel, redact, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch, LogLevel, redact, subscriber};
 use ieum::testing::{Scripted, TokioClock};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -26,27 +25,6 @@ use crate::support::{Question, Reply, World, ask, down, listen, listen_and_switc
 
 /// Lines of an ordinary run, for a debug build; `IEUM_LOG_LINES` asks for more.
 const LINES: u64 = 26_000;
-
-/// Keeps the newest line only.
-#[derive(Clone, Default)]
-struct Newest(Arc<Mutex<Vec<u8>>>);
-
-impl Newest {
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl Write for Newest {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Something that must not be in a log.
 #[derive(Clone, Debug)]
@@ -469,11 +447,11 @@ fn number_from_environment(name: &str, default: u64) -> u64 {
 #[test]
 fn no_line_shows_a_secret_wherever_it_was_put() {
     let (lines, seed) = (number_from_environment("IEUM_LOG_LINES", LINES), number_from_environment("IEUM_LOG_SEED", 1));
-    let (newest, mut rng) = (Newest::default(), Rng::with_seed(seed));
-    let subscriber = subscriber(LevelSwitch::new(LogLevel::Debug), &[], Box::new(newest.clone()), TokioClock::start());
+    let (newest, mut rng) = (Captured::default(), Rng::with_seed(seed));
+    let lines_of = newest.dispatch(LevelSwitch::new(LogLevel::Debug), &[], TokioClock::start());
     let mut leaks = std::collections::BTreeMap::<(&str, &str), (u32, String, String)>::new();
     let mut written = 0;
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::dispatcher::with_default(&lines_of, || {
         for number in 0..lines {
             let canary = canary(&mut rng);
             let place = log(&mut rng, u8::try_from(number % u64::from(PLACES)).unwrap(), &canary);
@@ -654,10 +632,10 @@ async fn levels_change_while_an_environment_runs_each_integration_for_itself() {
 
 #[tokio::test]
 async fn outside_of_any_call_a_line_goes_by_the_function_it_is_written_in() {
-    let (captured, switch) = (Newest::default(), LevelSwitch::new(LogLevel::Info));
+    let (captured, switch) = (Captured::default(), LevelSwitch::new(LogLevel::Info));
     let marks = [("function", "verify".to_owned())];
-    let lines = subscriber(switch.clone(), &marks, Box::new(captured.clone()), TokioClock::start());
-    tracing::subscriber::with_default(lines, || {
+    let lines = captured.dispatch(switch.clone(), &marks, TokioClock::start());
+    tracing::dispatcher::with_default(&lines, || {
         let say = || tracing::debug!(target: "ieum::api", "edge.request");
         say();
         assert_eq!(captured.take(), "");

@@ -1,6 +1,6 @@
 //! A small world to call providers in: a question, an answer, and integrations built from the parts a test is about.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use ieum::resilience::rate_limit::RatePolicy;
 use ieum::secrets::SecretSlice;
 use ieum::settings::Live;
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
-use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch, LogLevel};
 use ieum::testing::{Scripted, TokioClock};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -190,14 +190,8 @@ pub(crate) fn listen(level: LogLevel) -> (Captured, tracing::subscriber::Default
 
 /// The same, with the switch of the levels.
 pub(crate) fn listen_and_switch(level: LogLevel) -> (Captured, LevelSwitch, tracing::subscriber::DefaultGuard) {
-    let switch = LevelSwitch::new(level);
-    let to = |writer: Box<dyn std::io::Write + Send>| subscriber(switch.clone(), &[], writer, TokioClock::start());
-    // While a process has one subscriber only, tracing lets whichever thread meets a line of code first decide whether
-    // anybody hears it. A second subscriber, which nobody listens to, makes it ask all of them.
-    static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
-    SECOND.get_or_init(|| tracing::Dispatch::new(to(Box::new(std::io::sink()))));
-    let captured = Captured::default();
-    let guard = tracing::subscriber::set_default(to(Box::new(captured.clone())));
+    let (captured, switch) = (Captured::default(), LevelSwitch::new(level));
+    let guard = tracing::dispatcher::set_default(&captured.dispatch(switch.clone(), &[], TokioClock::start()));
     (captured, switch, guard)
 }
 

@@ -1,14 +1,16 @@
 //! Whole functions, called with what API Gateway, queues and schedules may send, over mocks; and a function whose providers answer
 //! anything at all.
 
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ieum::config::Env;
+use ieum::config::{Env, Reader};
 use ieum::runtime::{Function, HttpFunction, answer};
+use ieum::testing::door::{event, event_names};
 use serde_json::Value;
 
 use crate::{Outcome, Seed, Target};
@@ -27,14 +29,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The files of `events/` that begin with `prefix`, by name.
-pub(crate) fn events(prefix: &str) -> Vec<Value> {
-    let folder = std::fs::read_dir(root().join("events")).expect("events");
-    let mut paths: Vec<PathBuf> = folder.map(|entry| entry.expect("a file").path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
-    paths.sort();
-    let read = |path: PathBuf| serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
-    paths.into_iter().map(read).collect()
+/// The events of `function` whose names begin with `prefix`, by name.
+pub(crate) fn events(function: &str, prefix: &str) -> Vec<Value> {
+    let mut names = event_names(function);
+    names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    names.iter().map(|name| event(function, name)).collect()
 }
 
 /// `infra/env/mock.env`, with the files it names where they are.
@@ -47,42 +47,31 @@ fn mock() -> Env {
 
 pub(crate) fn targets() -> Vec<Target> {
     let env = mock();
-    let door = |name, about, prefix, handler: Called| Target {
+    let door = |name, handler: Called| Target {
         name,
-        about,
-        seeds: events(prefix)
-            .into_iter()
-            .map(|event| Seed { case: 0, bytes: event.to_string().into_bytes() })
-            .collect(),
+        about: "the whole function",
+        seeds: events(name, "").iter().map(|event| Seed { case: 0, bytes: event.to_string().into_bytes() }).collect(),
         read: Box::new(move |_, bytes| called(&handler, bytes)),
     };
     vec![
-        door("verify", "the whole function", "verify-", {
-            let config = env.read(verify::Config::read).expect("a configuration");
-            over(block_on(verify::Handler::start(&config)).expect("it starts"))
-        }),
-        door("address", "the whole function", "address-", {
-            let config = env.read(address::Config::read).expect("a configuration");
-            over(block_on(address::Handler::start(&config)).expect("it starts"))
-        }),
-        door("email", "the whole function", "email-", {
-            let config = env.read(email::Config::read).expect("a configuration");
-            over(block_on(email::Handler::start(&config)).expect("it starts"))
-        }),
-        door("sms", "the whole function", "sms-", {
-            let config = env.read(sms::Config::read).expect("a configuration");
-            over(block_on(sms::Handler::start(&config)).expect("it starts"))
-        }),
-        door("payment-webhook", "the whole function", "payment-webhook-", {
-            let config = env.read(payment_webhook::Config::read).expect("a configuration");
-            over(block_on(payment_webhook::Handler::start(&config)).expect("it starts"))
-        }),
-        door("console", "the whole function", "console-", {
-            let config = env.read(console::Config::read).expect("a configuration");
-            over_http(block_on(console::Handler::start(&config)).expect("it starts"))
-        }),
+        door("verify", over(started(&env, verify::Config::read, verify::Handler::start))),
+        door("address", over(started(&env, address::Config::read, address::Handler::start))),
+        door("email", over(started(&env, email::Config::read, email::Handler::start))),
+        door("sms", over(started(&env, sms::Config::read, sms::Handler::start))),
+        door("payment-webhook", over(started(&env, payment_webhook::Config::read, payment_webhook::Handler::start))),
+        door("console", over_http(started(&env, console::Config::read, console::Handler::start))),
         providers(),
     ]
+}
+
+/// A function that runs.
+fn started<C, F, E: Debug>(
+    env: &Env,
+    read: fn(&Reader<'_>) -> Option<C>,
+    start: impl AsyncFnOnce(&C) -> Result<F, E>,
+) -> F {
+    let config = env.read(read).expect("a configuration");
+    block_on(start(&config)).expect("it starts")
 }
 
 type Called = Box<dyn Fn(Value) -> Result<Value, String>>;
@@ -174,15 +163,13 @@ fn providers() -> Target {
         .with("NTS_BASE_URL", &format!("http://127.0.0.1:{port}"))
         .with("NTS_SECRET", &format!("file:{secrets}@nts"))
         .with("VERIFY_ATTEMPTS", "1");
-    let address = env.read(address::Config::read).expect("a configuration");
-    let verify = env.read(verify::Config::read).expect("a configuration");
-    let (search, status) = (events("address-search-road.json").remove(0), events("verify-status.json").remove(0));
+    let (search, status) = (event("address", "search-road"), event("verify", "status"));
     let read = move |case: usize, bytes: &[u8]| {
         *answer.lock().expect("a lock") = bytes.to_vec();
         // Each input meets providers that nobody has called yet.
         let (handler, event) = match case {
-            0 => (over(block_on(address::Handler::start(&address)).expect("it starts")), &search),
-            _ => (over(block_on(verify::Handler::start(&verify)).expect("it starts")), &status),
+            0 => (over(started(&env, address::Config::read, address::Handler::start)), &search),
+            _ => (over(started(&env, verify::Config::read, verify::Handler::start)), &status),
         };
         called(&handler, event.to_string().as_bytes())
     };

@@ -13,7 +13,7 @@ use ieum::http::HttpClient;
 use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::MemoryStore;
-use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch, LogLevel};
 use ieum::testing::ManualClock;
 use ieum::testing::door::{self, Response};
 use ieum_sandbox::Sandbox;
@@ -92,11 +92,11 @@ impl Door {
         let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
-        let lines = subscriber(LevelSwitch::new(settings.log_level), &[], Box::new(log.clone()), Arc::clone(&shared));
+        let dispatch = log.dispatch(LevelSwitch::new(settings.log_level), &[], Arc::clone(&shared));
         let http = HttpClient::new(None).expect("TLS");
         let kernel = Kernel::over(&config.common, http, shared, Arc::clone(&store) as _, None).await.expect("a kernel");
         let handler = Handler::over(&kernel, &config).await.expect("a handler");
-        Self { clock, sandbox, log, store, handler, dispatch: Dispatch::new(lines) }
+        Self { clock, sandbox, log, store, handler, dispatch }
     }
 
     /// Sends `events/address-{name}.json` as the caller who may do everything; as nobody where the file has no key.

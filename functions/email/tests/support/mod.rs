@@ -14,7 +14,7 @@ use ieum::queue::{Queue, WakeUp, sweep};
 use ieum::runtime::answer;
 use ieum::start::Kernel;
 use ieum::store::{Item, MemoryStore};
-use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch, LogLevel};
 use ieum::testing::ManualClock;
 use ieum::testing::door::{self, Kept, Response};
 use ieum_sandbox::Sandbox;
@@ -98,12 +98,12 @@ impl Door {
         let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
-        let lines = subscriber(LevelSwitch::new(LogLevel::Info), &[], Box::new(log.clone()), Arc::clone(&shared));
+        let dispatch = log.dispatch(LevelSwitch::new(LogLevel::Info), &[], Arc::clone(&shared));
         let http = HttpClient::new(None).expect("TLS");
         let kernel = Kernel::over(&config.common, http, shared, Arc::clone(&store) as _, None).await.expect("a kernel");
         let queue = Arc::new(Kept::default());
         let handler = Handler::over(&kernel, &config, Arc::clone(&queue) as _).await.expect("a handler");
-        let (blobs, handler, dispatch) = (kernel.blobs(), Arc::new(handler), Dispatch::new(lines));
+        let (blobs, handler) = (kernel.blobs(), Arc::new(handler));
         Self { clock, sandbox, log, blobs, store, queue, handler, dispatch }
     }
 

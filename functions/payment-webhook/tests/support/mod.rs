@@ -19,7 +19,7 @@ use ieum::queue::{Queue, WakeUp, sweep};
 use ieum::runtime::{Answer, answer};
 use ieum::start::{Kernel, StartError};
 use ieum::store::{Item, Key, MemoryStore, Outcome, Read, Store, StoreError, Update};
-use ieum::telemetry::{Captured, LevelSwitch, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch};
 use ieum::testing::ManualClock;
 use ieum::testing::door::{self, Response};
 use ieum_sandbox::Sandbox;
@@ -162,13 +162,12 @@ impl Door {
         let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::<Steps>::default());
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
-        let lines =
-            subscriber(LevelSwitch::new(config.common.log_level), &[], Box::new(log.clone()), Arc::clone(&shared));
+        let dispatch = log.dispatch(LevelSwitch::new(config.common.log_level), &[], Arc::clone(&shared));
         let http = HttpClient::new(None).expect("TLS");
         let kernel = Kernel::over(&config.common, http, shared, Arc::clone(&store) as _, None).await?;
         let (bus, queue) = (Arc::default(), Arc::new(Wakes { clock: Arc::clone(&clock), waiting: Mutex::default() }));
         let handler = Handler::over(&kernel, &config, Arc::clone(&queue) as _, Arc::clone(&bus) as _).await?;
-        Ok(Self { clock, sandbox, log, store, bus, queue, handler, dispatch: Dispatch::new(lines) })
+        Ok(Self { clock, sandbox, log, store, bus, queue, handler, dispatch })
     }
 
     /// Sends `events/payment-webhook-{event}.json`.

@@ -12,7 +12,7 @@ use ieum::provider::Cause;
 use ieum::runtime::answer;
 use ieum::start::Kernel;
 use ieum::store::{Item, Key, MemoryStore};
-use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch, LogLevel};
 use ieum::testing::ManualClock;
 use ieum::testing::door::{self, Kept, Response};
 use ieum_sandbox::Sandbox;
@@ -82,12 +82,12 @@ impl Door {
         let config = env.read(Config::read).expect("a valid configuration");
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
-        let lines = subscriber(LevelSwitch::new(LogLevel::Debug), &[], Box::new(log.clone()), Arc::clone(&shared));
+        let dispatch = log.dispatch(LevelSwitch::new(LogLevel::Debug), &[], Arc::clone(&shared));
         let http = HttpClient::new(None).expect("TLS");
         let kernel = Kernel::over(&config.common, http, shared, Arc::clone(&store) as _, None).await.expect("a kernel");
         let queue = Arc::new(Kept::default());
         let handler = Handler::over(&kernel, &config, Arc::clone(&queue) as _).await.expect("a handler");
-        Self { clock, sandbox, log, store, queue, handler, dispatch: Dispatch::new(lines) }
+        Self { clock, sandbox, log, store, queue, handler, dispatch }
     }
 
     /// Sends `events/sms-{event}.json`.

@@ -11,7 +11,7 @@ use ieum::http::HttpClient;
 use ieum::runtime::HttpFunction;
 use ieum::start::Kernel;
 use ieum::store::{Item, MemoryStore};
-use ieum::telemetry::{Captured, LevelSwitch, LogLevel, subscriber};
+use ieum::telemetry::{Captured, LevelSwitch, LogLevel};
 use ieum::testing::ManualClock;
 use ieum::testing::door::{self, Response};
 use ieum_sandbox::Sandbox;
@@ -96,11 +96,11 @@ impl Door {
         let (log, clock, store) = (Captured::default(), ManualClock::start(), Arc::new(MemoryStore::new()));
         let marks: &[_] = if config.mocked() { &[("mock", "on".to_owned())] } else { &[] };
         let shared: SharedClock = Arc::clone(&clock) as SharedClock;
-        let lines = subscriber(LevelSwitch::new(settings.log_level), marks, Box::new(log.clone()), Arc::clone(&shared));
+        let dispatch = log.dispatch(LevelSwitch::new(settings.log_level), marks, Arc::clone(&shared));
         let http = HttpClient::new(None).expect("TLS");
         let kernel = Kernel::over(&config.common, http, shared, Arc::clone(&store) as _, None).await.expect("a kernel");
         let handler = Box::pin(Handler::over(&kernel, &config)).await.expect("a handler");
-        Self { clock, sandbox, log, store, handler, dispatch: Dispatch::new(lines) }
+        Self { clock, sandbox, log, store, handler, dispatch }
     }
 
     /// Sends `events/verify-{event}.json` as the caller who may do everything.
