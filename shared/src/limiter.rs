@@ -66,6 +66,13 @@ pub struct Slot {
     good_for: Duration,
 }
 
+impl Slot {
+    /// Whether its time is not over, by the clock that says more.
+    fn is_in_time(&self, now: Moment) -> bool {
+        self.taken.is_within(self.good_for, now) || broken(Rule::SlotsExpire)
+    }
+}
+
 /// How a limit stands, for the caller who is limited by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -138,8 +145,8 @@ impl Limiter {
         if !self.blocked().is_zero() {
             return false;
         }
-        let in_time = slot.taken.is_within(slot.good_for, self.clock.moment()) || broken(Rule::SlotsExpire);
-        in_time && slot.policy.is_none_or(|policy| is_usable(slot.at, &policy, self.clock.now()))
+        slot.is_in_time(self.clock.moment())
+            && slot.policy.is_none_or(|policy| is_usable(slot.at, &policy, self.clock.now()))
     }
 
     /// The provider asked everybody to stay away for `span`, or did not say for how long.
@@ -242,9 +249,14 @@ impl Limiter {
         let mut held = self.held();
         let (Some((taken, taken_at)), Some(policy)) = (held.taken, held.under) else { return Ok(None) };
         let earliest = now.after(held.bucket.blocked_in(now));
-        if let Some(at) = held.lease.pop(&policy, earliest, now.after(wait)) {
+        let present = self.clock.moment();
+        while let Some(at) = held.lease.pop(&policy, earliest, now.after(wait)) {
             let good_for = at.since(taken_at) + policy.lease();
-            return Ok(Some(Slot { at, policy: Some(policy), taken, good_for }));
+            let slot = Slot { at, policy: Some(policy), taken, good_for };
+            // By the wall clock alone a slot may seem to be good still: it may have been set back.
+            if slot.is_in_time(present) {
+                return Ok(Some(slot));
+            }
         }
         // A slot of ours that is too far away is nearer than any the store has.
         match held.lease.first() {

@@ -8,10 +8,11 @@ use futures_util::future::join_all;
 use ieum::api::{CallerLimits, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::{Access, Door, IeumSecret};
 use ieum::error::{ApiError, Language};
+use ieum::limiter::Limiter;
 use ieum::resilience::circuit_breaker::{BreakerPolicy, Circuit};
 use ieum::resilience::rate_limit::RatePolicy;
 use ieum::store::{Action, MemoryStore, Outcome, Store, Update};
-use ieum::testing::{Scripted, TokioClock, secret_of, sha256_hex};
+use ieum::testing::{ManualClock, Scripted, TokioClock, secret_of, sha256_hex};
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -56,6 +57,21 @@ async fn an_environment_that_calls_now_and_then_takes_one_slot_at_a_time() {
     }
     let item = store.inner.read("rate#p").unwrap();
     assert_eq!((count(&store.log(), "update rate"), item.number("taken")), (10, Some(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_time_is_over_by_either_clock_makes_room_for_another() {
+    // The wall clock stands still, as one does that is set back again and again.
+    let (policy, store) = (RatePolicy::new(100, secs(1), 100, ms(0)), Arc::new(MemoryStore::new()));
+    let limiter = Limiter::new("rate#p".to_owned(), policy, store.clone(), ManualClock::start());
+    let mut given = 0;
+    for _ in 0..20 {
+        given += u32::from(limiter.slot(Instant::now()).await.is_ok());
+    }
+    let taken = store.read("rate#p").and_then(|item| item.number("taken"));
+    assert!(given == 20 && taken > Some(25), "some are held: {given} of {taken:?}");
+    advance(secs(10)).await;
+    assert!(limiter.slot(Instant::now()).await.is_ok());
 }
 
 /// A trip to the store takes three intervals here, so that for whoever has lost against a rival the bucket is idle again.
