@@ -2,15 +2,21 @@
 //!
 //! Made once, in `main`, before the first request. The SDK's own retries are off for the table, whose updates must not be
 //! repeated unseen; every other client keeps one retry for a broken connection after a freeze.
+//!
+//! Where and as whom a function calls AWS is what Lambda sets in its environment, and nothing else is asked: no profile,
+//! no metadata service, no token exchange. The SDK's own chain of all of these is a tenth of a function's size, and reads files
+//! before the first request. Tools that people run have it (`infra/xtask`), and hand in what it found.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_types::SdkConfig;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use url::Url;
 
 use crate::backup::files::S3Buckets;
@@ -27,6 +33,11 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The client of Secrets Manager.
 pub use aws_sdk_secretsmanager::Client as SecretsManager;
 
+/// A variable that Lambda sets in every environment is missing.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not set: a function has it from Lambda")]
+pub struct NotInLambda(&'static str);
+
 /// Where AWS clients come from.
 #[derive(Clone, Debug)]
 pub struct Aws {
@@ -34,22 +45,35 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads region, credentials and endpoint the way every AWS tool does, and speaks through `http`.
-    pub async fn new(http: HttpClient) -> Self {
-        let timeouts = TimeoutConfig::builder().operation_timeout(OPERATION_TIMEOUT).build();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(2))
-            .load()
-            .await;
-        Self { config: Arc::new(config) }
+    /// In the region and with the role that Lambda has put into the environment of this process
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>), through `http`. `AWS_ENDPOINT_URL` and
+    /// its forms for single services say that AWS is elsewhere.
+    ///
+    /// # Errors
+    /// [`NotInLambda`] when region or credentials are missing.
+    pub fn of_environment(http: HttpClient) -> Result<Self, NotInLambda> {
+        let needed = |name| variable(name).ok_or(NotInLambda(name));
+        let region = needed("AWS_REGION")?;
+        let (id, key) = (needed("AWS_ACCESS_KEY_ID")?, needed("AWS_SECRET_ACCESS_KEY")?);
+        let credentials = Credentials::new(id, key, variable("AWS_SESSION_TOKEN"), None, "Lambda");
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .service_config(Variables);
+        config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+        Ok(Self::of(config.build(), http))
     }
 
-    /// The clients that `config` makes.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn of(config: SdkConfig) -> Self {
-        Self { config: Arc::new(config) }
+    /// Where and as whom `config` says, through `http`.
+    pub fn of(config: SdkConfig, http: HttpClient) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_timeout(OPERATION_TIMEOUT).build();
+        let config = config
+            .into_builder()
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(2));
+        Self { config: Arc::new(config.build()) }
     }
 
     /// The store in `table`.
@@ -120,5 +144,21 @@ impl Aws {
     /// The Secrets Manager client.
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+}
+
+/// What a variable says; an empty one says nothing.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What variables say of single services, as `AWS_ENDPOINT_URL_SECRETS_MANAGER` does
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+#[derive(Debug)]
+struct Variables;
+
+impl LoadServiceConfig for Variables {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        variable(&format!("{}_{}", key.env(), key.service_id().to_uppercase().replace(' ', "_")))
     }
 }

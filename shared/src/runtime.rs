@@ -14,6 +14,7 @@ use std::sync::Arc;
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::api::{HttpEvent, HttpResponse};
 use crate::checkup::{Checked, Checkup};
@@ -174,15 +175,19 @@ pub struct PackedLogs {
 pub struct UnknownEvent(String);
 
 impl Event {
-    /// Tells what kind of event `value` is.
+    /// Reads an event, a text of JSON, and tells of what kind it is.
     ///
     /// # Errors
     /// [`UnknownEvent`], which names the event's members and none of their values.
-    pub fn read(value: Value) -> Result<Self, UnknownEvent> {
+    pub fn read(text: &str) -> Result<Self, UnknownEvent> {
+        // Somebody waits for the answer to a request, and nothing else can be read as one.
+        if let Ok(event) = serde_json::from_str(text) {
+            return Ok(Self::Http(Box::new(event)));
+        }
+        let value: Value = serde_json::from_str(text).map_err(|_| UnknownEvent("not JSON".to_owned()))?;
         let malformed = |kind: &str| UnknownEvent(format!("{kind} of another form"));
         if value["requestContext"]["http"].is_object() {
-            let event = serde_json::from_value(value).map_err(|_| malformed("a request"))?;
-            return Ok(Self::Http(Box::new(event)));
+            return Err(malformed("a request"));
         }
         if value["awslogs"].is_object() {
             return serde_json::from_value(value).map(Self::Logs).map_err(|_| malformed("logs"));
@@ -270,9 +275,11 @@ pub async fn serve<F: Function>(function: &str, started: Result<F, Cause>) -> Ex
     let outcome = match started {
         Ok(handler) => {
             let handler = Arc::new(handler);
-            run(service_fn(|event: LambdaEvent<Value>| {
+            run(service_fn(|event: LambdaEvent<Box<RawValue>>| {
                 let handler = Arc::clone(&handler);
-                Box::pin(async move { answer(&*handler, event.payload, event.context.deadline).await.map_err(Failed) })
+                Box::pin(
+                    async move { answer(&*handler, event.payload.get(), event.context.deadline).await.map_err(Failed) },
+                )
             }))
             .await
         }
@@ -281,11 +288,11 @@ pub async fn serve<F: Function>(function: &str, started: Result<F, Cause>) -> Ex
     ended(function, outcome)
 }
 
-/// What `function` does about `event`, whatever its shape.
+/// What `function` does about `event`, a text of JSON of whatever shape.
 ///
 /// # Errors
 /// The invocation has failed, and the log says why.
-pub async fn answer<F: Function>(function: &F, event: Value, deadline_ms: u64) -> Result<Answer, Cause> {
+pub async fn answer<F: Function>(function: &F, event: &str, deadline_ms: u64) -> Result<Answer, Cause> {
     let answer = match Event::read(event) {
         Ok(event) => function.serve(event, deadline_ms).await,
         Err(unknown) => Err(unknown.into()),

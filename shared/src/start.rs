@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
 use crate::api::{CallerLimits, Edge};
 use crate::auth::{Door, IeumSecret};
-use crate::aws::Aws;
+use crate::aws::{Aws, NotInLambda};
 use crate::blobs::{Blobs, MemoryBlobs};
 use crate::checkup::Checkup;
 use crate::clock::{CorrectedClock, SharedClock, SystemClock};
@@ -39,6 +39,9 @@ pub enum StartError {
     /// The TLS stack cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// The process does not know where and as whom to call AWS.
+    #[error("AWS cannot be called")]
+    Aws(#[from] NotInLambda),
     /// A secret cannot be read.
     #[error("a secret cannot be read")]
     Secret(#[from] SecretError),
@@ -96,7 +99,7 @@ impl Kernel {
         }
         let http = HttpClient::new(common.ca_file.as_deref())?;
         let kernel = if let Some(table) = &common.table {
-            let aws = Aws::new(http.correcting(corrected)).await;
+            let aws = Aws::of_environment(http.correcting(corrected))?;
             let kernel = Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?;
             Self { aws: Some(aws), ..kernel }
         } else {

@@ -9,7 +9,8 @@ use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use serde_json::{Map, Number, Value, json};
+use serde::Serialize;
+use serde_json::{Number, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -156,8 +157,8 @@ pub fn subscriber(
     clock: SharedClock,
 ) -> impl Subscriber + Send + Sync + use<> {
     let home = always.iter().find(|(name, _)| *name == "function").map(|(_, value)| value.clone());
-    let always = always.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
-    Registry::default().with(JsonLines { level, home, always, writer: Mutex::new(writer), clock })
+    let (always, writer) = (always.to_vec(), Mutex::new(writer));
+    Registry::default().with(JsonLines { level, home, always, writer, clock })
 }
 
 /// Makes [`subscriber`] on standard output the process's own. The first call wins.
@@ -174,34 +175,43 @@ pub fn init(level: LevelSwitch, always: &[(&'static str, String)], clock: Shared
 struct JsonLines {
     level: LevelSwitch,
     home: Option<String>,
-    always: Map<String, Value>,
+    always: Vec<(&'static str, String)>,
     writer: Mutex<Box<dyn Write + Send>>,
     clock: SharedClock,
 }
 
-/// The fields of a span, kept for the lines written within it.
-struct SpanFields(Map<String, Value>);
+/// The fields of a span, redacted, kept for the lines written within it.
+#[derive(Default)]
+struct SpanFields(Vec<(&'static str, Value)>);
 
 impl SpanFields {
     /// The integration that a span says it belongs to.
     fn integration(&self) -> Option<String> {
-        self.0.get("integration").and_then(Value::as_str).map(str::to_owned)
+        let (_, integration) = self.0.iter().find(|(name, _)| *name == "integration")?;
+        integration.as_str().map(str::to_owned)
     }
 }
 
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("ieum")
+}
+
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // Libraries are heard only when something is wrong: their words at lower levels are not ours to vouch for.
+        if !is_ours(metadata) && *metadata.level() > Level::WARN {
+            return Interest::never();
+        }
         // Asked each time, because the level may change at run time.
         Interest::sometimes()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        let (ours, level) = (metadata.target().starts_with("ieum"), *metadata.level());
+        let (ours, level) = (is_ours(metadata), *metadata.level());
         // Spans say what the lines within them belong to, so they must be there before any line is asked for.
         if metadata.target() == METRIC || ours && metadata.is_span() {
             return true;
         }
-        // Libraries are heard only when something is wrong: their words at lower levels are not ours to vouch for.
         if !(ours || level <= Level::WARN) || !self.level.may_admit(level) {
             return false;
         }
@@ -212,79 +222,165 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut fields = Fields::default();
-            attributes.record(&mut fields);
-            span.extensions_mut().insert(SpanFields(fields.0));
+            let mut fields = SpanFields::default();
+            attributes.record(&mut Redacted(|name, value| fields.0.push((name, value))));
+            span.extensions_mut().insert(fields);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id) {
-            let mut fields = Fields::default();
-            values.record(&mut fields);
-            if let Some(SpanFields(known)) = span.extensions_mut().get_mut() {
-                known.extend(fields.0);
-            }
+        if let Some(span) = context.span(id)
+            && let Some(SpanFields(known)) = span.extensions_mut().get_mut()
+        {
+            // The newest goes first: of two of one name a line takes the first.
+            values.record(&mut Redacted(|name, value| known.insert(0, (name, value))));
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let now = self.clock.now();
-        let mut line = Map::new();
-        line.insert("timestamp".to_owned(), now.rfc3339().into());
-        line.insert("level".to_owned(), event.metadata().level().as_str().to_lowercase().into());
-        line.insert("target".to_owned(), event.metadata().target().into());
-        line.extend(self.always.clone());
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
-            if let Some(SpanFields(fields)) = span.extensions().get() {
-                line.extend(fields.clone());
+        let (now, metadata, mut line) = (self.clock.now(), event.metadata(), Line::default());
+        line.member("timestamp", &now.rfc3339());
+        line.member("level", &metadata.level().as_str().to_lowercase());
+        line.member("target", metadata.target());
+        let mut metrics = Metrics::default();
+        event.record(&mut Redacted(|name, value| {
+            line.member(name, &value);
+            metrics.note(name, &value);
+        }));
+        if metadata.target() == METRIC
+            && let Some(directive) = metrics.directive(now.as_millis())
+        {
+            line.member("_aws", &directive);
+        }
+        for span in context.event_scope(event).into_iter().flatten() {
+            for (name, value) in span.extensions().get::<SpanFields>().into_iter().flat_map(|fields| &fields.0) {
+                line.member(name, value);
             }
         }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        if event.metadata().target() == METRIC {
-            line.extend(embedded_metrics(&fields.0, now.as_millis()).map(|directive| ("_aws".to_owned(), directive)));
+        for (name, value) in &self.always {
+            line.member(name, value);
         }
-        line.extend(fields.0);
-        let mut text = Value::Object(line).to_string();
-        text.push('\n');
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // A log line that cannot be written has nowhere to be reported.
-        let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
+        let _ = writer.write_all(&line.finish()).and_then(|()| writer.flush());
     }
 }
 
-/// The `_aws` member that makes a log line metrics; `None` for a line with no metric, or without a dimension to file it
-/// under, because a set of dimensions may not be empty:
-/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-fn embedded_metrics(fields: &Map<String, Value>, timestamp_ms: i64) -> Option<Value> {
-    let present = METRICS.iter().filter(|(name, _)| fields.get(*name).is_some_and(Value::is_number));
-    let metrics: Vec<Value> = present.map(|(name, unit)| json!({"Name": name, "Unit": unit})).collect();
-    let named = |name: &&str| fields.get(*name).and_then(Value::as_str).is_some_and(|value| !value.is_empty());
-    let dimensions: Vec<&str> = ["integration", "provider"].into_iter().filter(named).collect();
-    (!metrics.is_empty() && !dimensions.is_empty()).then(|| {
-        json!({
-            "Timestamp": timestamp_ms,
-            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics}],
-        })
-    })
+/// A line as it is written: an object, of whose members of one name the first counts. So what an event says itself goes
+/// before what its spans say, from the innermost outwards, and that before what every line carries.
+struct Line {
+    text: Vec<u8>,
+    names: Vec<&'static str>,
 }
 
-/// Gathers an event's fields, each through the redactor.
-#[derive(Default)]
-struct Fields(Map<String, Value>);
+impl Default for Line {
+    fn default() -> Self {
+        Self { text: Vec::with_capacity(640), names: Vec::with_capacity(24) }
+    }
+}
 
-impl Fields {
+impl Line {
+    fn member(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        if self.names.contains(&name) {
+            return;
+        }
+        let before = self.text.len();
+        self.text.push(if self.names.is_empty() { b'{' } else { b',' });
+        let written = serde_json::to_writer(&mut self.text, name).and_then(|()| {
+            self.text.push(b':');
+            serde_json::to_writer(&mut self.text, value)
+        });
+        match written {
+            Ok(()) => self.names.push(name),
+            // What cannot be written as JSON does not spoil the rest of the line.
+            Err(_) => self.text.truncate(before),
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.text.extend_from_slice(b"}\n");
+        self.text
+    }
+}
+
+/// What an event says that becomes metrics.
+#[derive(Default)]
+struct Metrics {
+    measured: Vec<Metric>,
+    integration: bool,
+    provider: bool,
+}
+
+/// The member that makes a log line metrics:
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    /// Milliseconds since the epoch.
+    timestamp: i64,
+    cloud_watch_metrics: [MetricSet; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricSet {
+    namespace: &'static str,
+    dimensions: [Vec<&'static str>; 1],
+    metrics: Vec<Metric>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+}
+
+impl Metrics {
+    fn note(&mut self, name: &'static str, value: &Value) {
+        match value {
+            Value::Number(_) => {
+                let known = METRICS.iter().find(|(known, _)| *known == name);
+                self.measured.extend(known.map(|&(name, unit)| Metric { name, unit }));
+            }
+            Value::String(value) => {
+                self.integration |= name == "integration" && !value.is_empty();
+                self.provider |= name == "provider" && !value.is_empty();
+            }
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {}
+        }
+    }
+
+    /// `None` for an event with no metric, or without a dimension to file it under, because a set of dimensions may not be
+    /// empty.
+    fn directive(self, timestamp: i64) -> Option<Directive> {
+        let dimensions: Vec<_> = [("integration", self.integration), ("provider", self.provider)]
+            .into_iter()
+            .filter_map(|(name, said)| said.then_some(name))
+            .collect();
+        let metrics = self.measured;
+        if metrics.is_empty() || dimensions.is_empty() {
+            return None;
+        }
+        let set = MetricSet { namespace: NAMESPACE, dimensions: [dimensions], metrics };
+        Some(Directive { timestamp, cloud_watch_metrics: [set] })
+    }
+}
+
+/// Hands on the fields of an event or a span, each after it has been through the redactor.
+struct Redacted<F>(F);
+
+impl<F: FnMut(&'static str, Value)> Redacted<F> {
     fn text(&mut self, field: &Field, text: &str) {
-        self.0.insert(field.name().to_owned(), redact::field(field.name(), text).into());
+        (self.0)(field.name(), redact::field(field.name(), text).into());
     }
 
     fn number(&mut self, field: &Field, value: Number) {
-        self.0.insert(field.name().to_owned(), redact::number(field.name(), value));
+        (self.0)(field.name(), redact::number(field.name(), value));
     }
 }
 
-impl Visit for Fields {
+impl<F: FnMut(&'static str, Value)> Visit for Redacted<F> {
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.number(field, value.into());
     }
@@ -301,7 +397,7 @@ impl Visit for Fields {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().to_owned(), value.into());
+        (self.0)(field.name(), value.into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -362,6 +458,8 @@ impl Write for Captured {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::clock::SystemClock;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_types::SdkConfig;
 use tokio::time::Instant;
 
 use crate::aws::Aws;
@@ -43,15 +44,14 @@ pub fn dynamodb_over(http: HttpClient, endpoint: &str, table: &str) -> DynamoSto
 }
 
 /// The clients of an AWS that is at `endpoint` and takes any credentials.
-pub async fn aws_at(endpoint: &str) -> Aws {
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+pub fn aws_at(endpoint: &str) -> Aws {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
         .region(Region::from_static("ap-northeast-2"))
-        .endpoint_url(endpoint)
-        .http_client(HttpClient::new(None).expect("an HTTP client"))
-        .retry_config(RetryConfig::disabled())
-        .load();
-    Aws::of(config.await)
+        .endpoint_url(endpoint);
+    Aws::of(config.build(), HttpClient::new(None).expect("an HTTP client"))
 }
 
 /// Wall-clock time that passes as tokio's time does, so that a paused test can run hours.

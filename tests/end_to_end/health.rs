@@ -214,7 +214,7 @@ pub(crate) async fn a_corrupted_backup_is_found(stage: &mut Stage) {
     subscriber.told_of(stage, &subject).await;
     let before = subscriber.told.len();
 
-    let archive = aws_at(stage.system.aws_url()).await.blobs(stage.system.reference("ArchiveBucket").unwrap());
+    let archive = aws_at(stage.system.aws_url()).blobs(stage.system.reference("ArchiveBucket").unwrap());
     let manifest = backup::manifest(&archive, &latest(DAILY)).await.unwrap();
     let part = &manifest.parts[0].key;
     let mut bytes = archive.get(part, 1 << 26).await.unwrap().unwrap().bytes.to_vec();
@@ -320,7 +320,7 @@ pub(crate) async fn a_person_is_forgotten_and_stays_so_after_a_restore(stage: &m
     let said = xtask(stage, &[&forget[..], &["--yes"]].concat());
     assert!(said.contains("message: 1 taken away"), "{said}");
     assert_eq!((status(&ids[0]).await.0, status(&ids[1]).await.0), (404, 200));
-    let bucket = aws_at(stage.system.aws_url()).await.blobs(stage.system.reference("Bucket").unwrap());
+    let bucket = aws_at(stage.system.aws_url()).blobs(stage.system.reference("Bucket").unwrap());
     for (id, there) in ids.iter().zip([false, true]) {
         let file = bucket.get(&format!("attachment/{id}-0"), 100).await.unwrap();
         assert_eq!(file.is_some(), there, "{id}");
@@ -349,8 +349,8 @@ fn xtask(stage: &Stage, arguments: &[&str]) -> String {
 }
 
 pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage: &mut Stage) {
-    let s3 = aws_at(stage.system.aws_url()).await.s3();
-    let buckets = aws_at(stage.system.aws_url()).await.buckets();
+    let s3 = aws_at(stage.system.aws_url()).s3();
+    let buckets = aws_at(stage.system.aws_url()).buckets();
     let data = stage.system.reference("Bucket").unwrap();
     let put = async |bucket: &str, key: &str, bytes: Vec<u8>| {
         s3.put_object().bucket(bucket).key(key).content_type("text/x-ieum").body(bytes.into()).send().await.unwrap();

@@ -25,7 +25,7 @@ const PHOTOGRAPH: &[u8] = include_bytes!("../../functions/s3-thumbnail/tests/pic
 const NAME: &str = "2026/한글 사진 1+1=2 100%.jpg";
 
 pub(crate) async fn a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later(stage: &mut Stage) {
-    let aws = aws_at(stage.system.aws_url()).await;
+    let aws = aws_at(stage.system.aws_url());
     let picture = picture(stage, NAME);
     put(&aws, &picture, PHOTOGRAPH).await;
     let card = place(stage, &format!("thumbnail/card/{NAME}.webp"));
@@ -51,7 +51,7 @@ pub(crate) async fn a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later
 }
 
 pub(crate) async fn s3_may_call_directly_and_twice(stage: &mut Stage) {
-    let aws = aws_at(stage.system.aws_url()).await;
+    let aws = aws_at(stage.system.aws_url());
     // The queue brings the same: whoever comes second has nothing to do.
     let picture = picture(stage, "direct.jpg");
     put(&aws, &picture, PHOTOGRAPH).await;
@@ -67,7 +67,7 @@ pub(crate) async fn s3_may_call_directly_and_twice(stage: &mut Stage) {
 }
 
 pub(crate) async fn a_broken_picture_is_a_dead_letter_with_its_cause(stage: &mut Stage) {
-    let aws = aws_at(stage.system.aws_url()).await;
+    let aws = aws_at(stage.system.aws_url());
     put(&aws, &picture(stage, "cut.jpg"), &PHOTOGRAPH[..20_000]).await;
     put(&aws, &picture(stage, "notes.txt"), b"buy more film\n").await;
     let url = stage.system.reference("ThumbnailDeadLetters").unwrap();
@@ -88,7 +88,7 @@ pub(crate) async fn a_broken_picture_is_a_dead_letter_with_its_cause(stage: &mut
 
 pub(crate) async fn of_500_pictures_at_once_each_has_its_thumbnail(stage: &mut Stage) {
     const PICTURES: usize = 500;
-    let aws = aws_at(stage.system.aws_url()).await;
+    let aws = aws_at(stage.system.aws_url());
     let names = (0..PICTURES).map(|number| format!("many/{number}.jpg"));
     let uploads = names.map(|name| {
         let (aws, picture) = (aws.clone(), picture(stage, &name));

@@ -89,7 +89,7 @@ impl Door {
     }
 
     async fn send(&self, event: Value) -> Result<Value, Cause> {
-        let answer = answer(&self.handler, event, 0).await?;
+        let answer = answer(&self.handler, &event.to_string(), 0).await?;
         Ok(serde_json::to_value(answer)?)
     }
 

@@ -199,7 +199,7 @@ fn main() -> Result<(), Fault> {
 async fn work() -> Result<(), Fault> {
     let given = |name: &str| std::env::var(name).map_err(|_| format!("`{name}` is missing"));
     let number = |name: &str| -> Result<u64, Fault> { Ok(given(name)?.parse()?) };
-    let aws = Aws::new(HttpClient::new(None)?).await;
+    let aws = Aws::of_environment(HttpClient::new(None)?)?;
     let provider = Tax { takes: Duration::from_millis(number("SLOW_MS")?), ..Tax::default() };
     provider.down.store(given("MODE")? == "fail", Ordering::Relaxed);
     let (threshold, open) = (given("THRESHOLD")?, given("OPEN_SECONDS")?);

@@ -6,7 +6,8 @@
 //! cargo run -p ieum-bench --bin bench-lambda -- --rounds 9
 //! ```
 //!
-//! Prints tables in Markdown, and writes charts to `infra/bench/charts`. See `README.md` beside this file.
+//! Prints tables in Markdown, and writes charts to `infra/bench/charts`. `--only NAME` leaves all others out, and the charts
+//! as they are. See `README.md` beside this file.
 
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
@@ -56,7 +57,9 @@ fn main() -> Result<(), Fault> {
     let number = |name: &str, otherwise: usize| flag(name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let (rounds, hits) = (number("rounds", 9), number("hits", 1_000));
     let setup = Setup::start(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
-    let specs = setup.same_work();
+    let only = flag("only");
+    let wanted = |spec: &Spec| only.as_deref().is_none_or(|only| only == spec.name);
+    let specs: Vec<Spec> = setup.same_work().into_iter().filter(wanted).collect();
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..rounds {
         for spec in &specs {
@@ -69,7 +72,7 @@ fn main() -> Result<(), Fault> {
     same_work(&specs, &runs, &mut tables)?;
     println!("{tables}");
     tables.clear();
-    let all = setup.all_functions();
+    let all: Vec<Spec> = setup.all_functions().into_iter().filter(wanted).collect();
     let mut rows: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for _ in 0..rounds {
         for spec in &all {
@@ -240,11 +243,15 @@ fn same_work(specs: &[Spec], runs: &BTreeMap<&str, Vec<Run>>, out: &mut String) 
         cells.extend([fixed.syscalls, fixed.raw_mb, fixed.zip_mb].map(chart::number));
         *out += &format!("| {} | {} |\n", spec.name, cells.join(" | "));
     }
+    let [first, others @ ..] = specs else { return Ok(()) };
+    if others.is_empty() {
+        return Ok(());
+    }
     *out += "\nTimes ours, median of the rounds' ratios (least to most):\n\n";
     *out += &format!("| | {} |\n|---{}|\n", names.join(" | "), "|---".repeat(COLUMNS.len()));
     let empty = Vec::new();
-    let ours = runs.get(specs[0].name).unwrap_or(&empty);
-    for spec in specs.iter().skip(1) {
+    let ours = runs.get(first.name).unwrap_or(&empty);
+    for spec in others {
         let theirs = runs.get(spec.name).unwrap_or(&empty);
         let cells = COLUMNS.iter().map(|(_, of)| {
             let ratios: Vec<f64> = theirs.iter().zip(ours).map(|(theirs, ours)| of(theirs) / of(ours)).collect();

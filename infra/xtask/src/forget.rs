@@ -2,12 +2,13 @@
 //!
 //! `ieum::forget` has the rules, and `infra/security.md` says what stays. Nothing is written down of whom was asked about.
 
-use ieum::aws::Aws;
 use ieum::blobs::Erase;
 use ieum::clock::{Clock, SystemClock};
 use ieum::forget::{self, ForgetError, Person, Places, Report};
-use ieum::http::{HttpClient, TlsError};
+use ieum::http::TlsError;
 use ieum::provider::Cause;
+
+use crate::own_aws;
 
 /// Who is forgotten, and where.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +43,7 @@ pub enum ForgettingError {
 /// # Errors
 /// [`ForgettingError`]. What is gone stays gone; doing it again does no harm.
 pub async fn run(options: &Options) -> Result<Report, ForgettingError> {
-    let aws = Aws::new(HttpClient::new(None)?).await;
+    let aws = own_aws().await?;
     let listed = aws.s3().list_buckets().send().await.map_err(|error| ForgettingError::Buckets(error.into()))?;
     let names: Vec<&str> = listed.buckets().iter().filter_map(|bucket| bucket.name()).collect();
     // An account's number ends the name of each bucket (template.yaml).

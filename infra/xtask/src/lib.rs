@@ -21,3 +21,11 @@ pub mod stage;
 mod template;
 pub mod thumbnails;
 pub mod up;
+
+/// AWS as every AWS tool finds it: in the region and with the profile, role or keys of whoever runs this.
+#[cfg(feature = "stages")]
+async fn own_aws() -> Result<ieum::aws::Aws, ieum::http::TlsError> {
+    let http = ieum::http::HttpClient::new(None)?;
+    let found = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http.clone()).load().await;
+    Ok(ieum::aws::Aws::of(found, http))
+}

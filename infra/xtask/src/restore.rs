@@ -3,10 +3,11 @@
 //! Nothing is deleted: items and files that the backup has are put over those that are there, others stay. Each part and each
 //! copy is compared with its digest before anything of it is put; `ieum::backup` has the rules.
 
-use ieum::aws::Aws;
 use ieum::backup::files::Files;
 use ieum::backup::{self, BackupError, Manifest, Read, latest};
-use ieum::http::{HttpClient, TlsError};
+use ieum::http::TlsError;
+
+use crate::own_aws;
 
 /// What is put back, and where.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +45,7 @@ pub enum RestoreError {
 /// # Errors
 /// [`RestoreError`]. What was put before stays; doing it again does no harm.
 pub async fn run(options: &Options) -> Result<(Manifest, Read), RestoreError> {
-    let aws = Aws::new(HttpClient::new(None)?).await;
+    let aws = own_aws().await?;
     let archive = aws.blobs(&options.bucket);
     let key = options.manifest.clone().unwrap_or_else(|| latest(&options.of));
     let manifest = backup::manifest(&archive, &key).await?;

@@ -84,7 +84,8 @@ fn deadline_ms() -> u64 {
 
 fn over<F: Function + 'static>(function: F) -> Called {
     Box::new(move |event| {
-        let answer = block_on(answer(&function, event, deadline_ms())).map_err(|error| error.to_string())?;
+        let answer =
+            block_on(answer(&function, &event.to_string(), deadline_ms())).map_err(|error| error.to_string())?;
         Ok(serde_json::to_value(answer).expect("JSON"))
     })
 }

@@ -615,7 +615,7 @@ async fn consume(world: Arc<World>) {
         );
         let event = json!({"Records": records.collect::<Vec<_>>()});
         let deadline = u64::try_from(world.clock.now().after(LIMIT).as_millis()).unwrap_or(0);
-        match world.mortal(answer(&environment, event, deadline)).await {
+        match world.mortal(answer(&environment, &event.to_string(), deadline)).await {
             Some(Ok(told)) => {
                 let failed = serde_json::to_string(&told).unwrap_or_default();
                 let done = |waiting: &Waiting| {

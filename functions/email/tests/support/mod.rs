@@ -140,7 +140,7 @@ impl Door {
     }
 
     async fn serve(&self, event: Value) -> Response {
-        let answer = answer(&*self.handler, event, 0).with_subscriber(self.dispatch.clone()).await;
+        let answer = answer(&*self.handler, &event.to_string(), 0).with_subscriber(self.dispatch.clone()).await;
         let answer = serde_json::to_value(answer.expect("an answer")).expect("JSON");
         Response::read(&answer)
     }
@@ -162,7 +162,7 @@ impl Door {
 
     async fn hand_out(&self, batch: &[WakeUp]) -> usize {
         let event = door::wake_ups("email", batch.iter().map(|wake_up| &wake_up.key));
-        let answer = answer(&*self.handler, event, 0).with_subscriber(self.dispatch.clone()).await;
+        let answer = answer(&*self.handler, &event.to_string(), 0).with_subscriber(self.dispatch.clone()).await;
         let answer = serde_json::to_value(answer.expect("an answer")).expect("JSON");
         answer["batchItemFailures"].as_array().expect("a list").len()
     }

@@ -182,8 +182,10 @@ impl Door {
 
     /// Hands any event to the function.
     pub async fn invoke(&self, event: Value) -> Result<Value, Cause> {
+        let event = event.to_string();
         // Boxed: the compiler gives up on the layout of a future this deep.
-        let work: Pin<Box<dyn Future<Output = Result<Answer, Cause>> + '_>> = Box::pin(answer(&self.handler, event, 0));
+        let work: Pin<Box<dyn Future<Output = Result<Answer, Cause>> + '_>> =
+            Box::pin(answer(&self.handler, &event, 0));
         let answered = work.with_subscriber(self.dispatch.clone()).await?;
         Ok(serde_json::to_value(answered).expect("JSON"))
     }

@@ -109,7 +109,7 @@ impl Door {
 
     /// Calls the function with any event.
     pub async fn serve(&self, event: Value) -> Result<Value, Cause> {
-        let answer = answer(&self.handler, event, 0).with_subscriber(self.dispatch.clone()).await?;
+        let answer = answer(&self.handler, &event.to_string(), 0).with_subscriber(self.dispatch.clone()).await?;
         Ok(serde_json::to_value(answer)?)
     }
 

@@ -128,7 +128,8 @@ impl Door {
 
     /// Calls it with `events/verify-{event}.json`, as a schedule or another function does.
     pub async fn invoke(&self, event: &str) -> Value {
-        let answer = ieum::runtime::answer(&self.handler, self::event(event), 0);
+        let event = self::event(event).to_string();
+        let answer = ieum::runtime::answer(&self.handler, &event, 0);
         let answer = answer.with_subscriber(self.dispatch.clone()).await.expect("an answer");
         serde_json::to_value(answer).expect("JSON")
     }
