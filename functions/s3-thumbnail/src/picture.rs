@@ -2,8 +2,8 @@
 //!
 //! The order matters. The header is read and judged before anything is decoded ([`probe`]). The picture is decoded
 //! once, as small as the largest thumbnail allows (`decode`): a JPEG by the scaling of its own transform, a PNG row by
-//! row, a WebP by the scaling of its decoder. Each thumbnail is then scaled with Lanczos3 (`raster`), and only the few
-//! pixels that are left get their colours converted and are turned upright.
+//! row, a WebP by the scaling of its decoder. Each thumbnail, from the largest to the smallest, is then scaled with
+//! Lanczos3 (`raster`), and only the few pixels that are left get their colours converted and are turned upright.
 //!
 //! Nothing of a picture's metadata is copied: a thumbnail cannot say where it was taken. A broken picture is an error
 //! here, however much of it could still be seen.

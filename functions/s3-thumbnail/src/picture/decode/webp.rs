@@ -24,7 +24,7 @@ fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
     let decoder = decoder(file, header)?;
     let profile = header.profile.clone();
     // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do. Colours of lossy pictures
-    // are averaged without regard to alpha; they are those of neighbours within half a pixel of the thumbnail.
+    // are averaged without regard to alpha here, but only over half a pixel of the thumbnail; lossless ones with it.
     let part = (shrink / 2.0).max(1.0);
     let size = Size { width: rounded(header.size.width, part), height: rounded(header.size.height, part) };
     let alpha = decoder.info().has_alpha;
