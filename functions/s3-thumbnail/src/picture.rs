@@ -2,8 +2,8 @@
 //!
 //! The order matters. The header is read and judged before anything is decoded ([`probe`]). The picture is decoded
 //! once, as small as the largest thumbnail allows (`decode`): a JPEG by the scaling of its own transform, a PNG row by
-//! row, a WebP by the scaling of its decoder. Each thumbnail is then scaled with Lanczos3 (`raster`), and only the few
-//! pixels that are left get their colours converted and are turned upright.
+//! row, a WebP by the scaling of its decoder. Each thumbnail, from the largest to the smallest, is then scaled with
+//! Lanczos3 (`raster`), and only the few pixels that are left get their colours converted and are turned upright.
 //!
 //! Nothing of a picture's metadata is copied: a thumbnail cannot say where it was taken. A broken picture is an error
 //! here, however much of it could still be seen.
@@ -17,7 +17,6 @@ pub mod probe;
 mod raster;
 
 use geometry::{Plan, Size, plan};
-use probe::Header;
 
 use crate::variant::{Focus, Variant};
 
@@ -107,26 +106,30 @@ pub fn thumbnails(
     let header = probe::probe(bytes, limits)?;
     let seen = header.orientation.seen(header.size);
     let plans: Vec<Plan> = variants.iter().map(|variant| plan(seen, variant, focus.unwrap_or(variant.focus))).collect();
-    let raster = decode::decode(bytes, &header, least_shrink(&header, &plans), limits)?;
+    // From the largest to the smallest: each one starts from what is left of the one before.
+    let mut order: Vec<usize> = (0..plans.len()).collect();
+    order.sort_by(|a, b| shrink(seen, &plans[*a]).total_cmp(&shrink(seen, &plans[*b])));
+    let least = order.first().map_or(1.0, |largest| shrink(seen, &plans[*largest]));
+    let mut raster = decode::decode(bytes, &header, least, limits)?;
     let converter = colour::Converter::new(&raster);
-    let finish = |(variant, plan): (&Variant, &Plan)| {
+    let mut made = Vec::with_capacity(plans.len());
+    for place in order {
+        let (plan, variant) = (&plans[place], &variants[place]);
+        raster = raster.boxed(plan, header.orientation);
         let picture = raster.scaled(plan, header.orientation)?;
         let picture = converter.srgb(picture)?.upright(header.orientation);
         let (colour, placeholder) = placeholder::of(&picture)?;
         let picture = picture.on_canvas(plan.canvas, variant);
-        let bytes = encode::encode(&picture, variant)?;
-        Ok(Thumbnail { bytes, size: plan.canvas, colour, placeholder })
-    };
-    variants.iter().zip(&plans).map(finish).collect()
+        let bytes = encode::encode(picture, variant)?;
+        made.push((place, Thumbnail { bytes, size: plan.canvas, colour, placeholder }));
+    }
+    made.sort_by_key(|(place, _)| *place);
+    Ok(made.into_iter().map(|(_, thumbnail)| thumbnail).collect())
 }
 
-/// How many times smaller than the picture the least shrunken thumbnail is, along the side that shrinks less.
-fn least_shrink(header: &Header, plans: &[Plan]) -> f64 {
-    let seen = header.orientation.seen(header.size);
-    let shrinks = plans.iter().map(|plan| {
-        let across = f64::from(seen.width) / f64::from(plan.scaled.width);
-        let down = f64::from(seen.height) / f64::from(plan.scaled.height);
-        across.min(down)
-    });
-    shrinks.fold(f64::INFINITY, f64::min)
+/// How many times smaller than a picture seen in `seen` pixels a thumbnail is, along the side that shrinks less.
+fn shrink(seen: Size, plan: &Plan) -> f64 {
+    let across = f64::from(seen.width) / f64::from(plan.scaled.width);
+    let down = f64::from(seen.height) / f64::from(plan.scaled.height);
+    across.min(down)
 }

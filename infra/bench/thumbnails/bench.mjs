@@ -1,7 +1,9 @@
 // sharp and s3-thumbnail alternately, on one core: CPU, wall time, memory, and how good the pictures are.
 //
 //   node bench.mjs PHOTOS [--photos N] [--pairs N] [--rounds PART] [--classes WORD,…] [--sizes 300x200,…] [--prepare]
+//                      [--colours PYTHON]
 //
+// `--colours` lets littlecms without its tables judge the colours of pictures with a profile, not sharp: see colours.py.
 // `--prepare` makes the inputs and what thumbnails of them should be, and measures nothing.
 // PHOTOS is a folder of photographs (see README.md). Larger inputs are photographs mirrored side by side, smaller ones
 // are scaled down; each class is a format in which people upload.
@@ -24,6 +26,7 @@ const flag = (name, otherwise) => {
 const [photoCount, pairs, part] = [+flag("--photos", 8), +flag("--pairs", 5), +flag("--rounds", 1)];
 const only = flag("--classes", "")?.split(",").filter(Boolean);
 const sizes = flag("--sizes", "300x200").split(",");
+const python = flag("--colours", "");
 const ours = process.env.WORKER ?? path.join(root, "target/release/examples/thumbnails-bench");
 
 // A photograph of `width` x `height` pixels: scaled down, or mirrored side by side.
@@ -99,9 +102,9 @@ const inputOf = async (name, photo) => {
   return input;
 };
 const wantedOf = async (input, width, height) => {
-  const file = `${input}-${width}x${height}.wanted`;
+  const file = `${input}-${width}x${height}${python ? "-lcms" : ""}.wanted`;
   if (!existsSync(file)) {
-    const { data, ...form } = await reference(input, width, height);
+    const { data, ...form } = await reference(input, width, height, python);
     await writeFile(file, data);
     await writeFile(`${file}.json`, JSON.stringify(form));
   }

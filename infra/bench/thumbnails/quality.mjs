@@ -1,4 +1,7 @@
 // How far a thumbnail is from what it should be: the whole picture decoded, Lanczos3 in floating point, cut as sharp cuts.
+import { execFileSync } from "node:child_process";
+import { readFileSync, unlinkSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 
 // Files are written over: what was once read must not be remembered.
@@ -68,9 +71,20 @@ const resized = ({ data, width, height, channels }, to) => {
   return { data: down, width: to.width, height: to.height, channels };
 };
 
-// The picture as `cover` has it in a box.
-export const reference = async (input, width, height) => {
-  const whole = await pixels(input);
+// The same by another judge of colours than sharp, where there is a profile: see colours.py.
+const judged = (input, python) => {
+  const file = `${input}.rgb`;
+  const size = execFileSync(python, [fileURLToPath(new URL("colours.py", import.meta.url)), input, file], { encoding: "utf8" });
+  const [width, height] = size.trim().split(" ").map(Number);
+  const data = readFileSync(file);
+  unlinkSync(file);
+  return { data, width, height, channels: 3 };
+};
+
+// The picture as `cover` has it in a box, in sharp's colours or in those of `python`.
+export const reference = async (input, width, height, python) => {
+  const { icc } = await sharp(input).metadata();
+  const whole = python && icc ? judged(input, python) : await pixels(input);
   const shrink = Math.max(1, Math.min(whole.width / width, whole.height / height));
   const size = { width: Math.round(whole.width / shrink), height: Math.round(whole.height / shrink) };
   const scaled = resized(whole, size);

@@ -11,10 +11,13 @@ use crate::variant::{Output, Variant};
 const METHOD: u8 = 4;
 
 /// `picture` as `variant` wants it written.
-pub(super) fn encode(picture: &Picture, variant: &Variant) -> Result<Vec<u8>, Refusal> {
+pub(super) fn encode(mut picture: Picture, variant: &Variant) -> Result<Vec<u8>, Refusal> {
     let (width, height) = (picture.size.width, picture.size.height);
     match variant.output {
         Output::Webp => {
+            if picture.alpha {
+                spread(picture.bytes.as_chunks_mut().0, width as usize);
+            }
             let encoder = if picture.alpha {
                 Encoder::new_rgba(&picture.bytes, width, height)
             } else {
@@ -22,8 +25,27 @@ pub(super) fn encode(picture: &Picture, variant: &Variant) -> Result<Vec<u8>, Re
             };
             encoder.quality(variant.quality.into()).method(METHOD).encode(Unstoppable).map_err(Refusal::broken)
         }
-        Output::Jpeg => jpeg(picture, variant.quality.into()).map_err(Refusal::broken),
-        Output::Png => png(picture).map_err(Refusal::broken),
+        Output::Jpeg => jpeg(&picture, variant.quality.into()).map_err(Refusal::broken),
+        Output::Png => png(&picture).map_err(Refusal::broken),
+    }
+}
+
+/// Gives what cannot be seen the colour of what can be seen beside it: an edge there would cost the encoder bytes, and
+/// what is beside it would suffer.
+fn spread(pixels: &mut [[u8; 4]], width: usize) {
+    let Some(first) = pixels.iter().find(|pixel| pixel[3] > 0) else { return };
+    let mut above = vec![*first; width];
+    for row in pixels.chunks_exact_mut(width) {
+        let mut beside = row.iter().find(|pixel| pixel[3] > 0).copied();
+        for (pixel, above) in row.iter_mut().zip(&mut above) {
+            if pixel[3] > 0 {
+                beside = Some(*pixel);
+            } else {
+                let [red, green, blue, _] = beside.unwrap_or(*above);
+                *pixel = [red, green, blue, 0];
+            }
+            *above = *pixel;
+        }
     }
 }
 
@@ -44,4 +66,21 @@ fn png(picture: &Picture) -> Result<Vec<u8>, png::EncodingError> {
     encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
     encoder.write_header()?.write_image_data(&picture.bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_takes_the_colour_beside_it() {
+        let (red, blue, hidden) = ([255, 0, 0, 9], [0, 0, 255, 255], [0; 4]);
+        let mut pixels = [hidden, hidden, hidden, hidden, red, hidden, hidden, blue, hidden, hidden, hidden, hidden];
+        spread(&mut pixels, 3);
+        let [_, _, _, a, _, b, c, _, d, ..] = pixels;
+        assert_eq!(pixels[..3], [[255, 0, 0, 0]; 3]);
+        assert_eq!([a, b, c, d], [[255, 0, 0, 0], [255, 0, 0, 0], [0, 0, 255, 0], [0, 0, 255, 0]]);
+        assert_eq!(pixels[9..], [[0, 0, 255, 0]; 3]);
+        assert_eq!([pixels[4], pixels[7]], [red, blue]);
+    }
 }

@@ -53,33 +53,46 @@ pub(super) struct Scaled {
 }
 
 impl Raster {
+    /// The same picture in boxes, if `plan` shrinks it so much that boxes leave Lanczos3 enough to do. Whoever wants less
+    /// of it later starts from here.
+    pub(super) fn boxed(self, plan: &Plan, orientation: Orientation) -> Self {
+        let scaled = orientation.seen(plan.scaled);
+        let side = box_side((self.extent.0 / f64::from(scaled.width)).min(self.extent.1 / f64::from(scaled.height)));
+        if side == 1 {
+            return self;
+        }
+        let extent = (self.extent.0 / f64::from(side), self.extent.1 / f64::from(side));
+        let (size, pixels) = match &self.pixels {
+            Pixels::Light(pixels) => boxes(pixels, self.size, side, Pixels::Light),
+            Pixels::Ink(pixels) => boxes(pixels, self.size, side, Pixels::Ink),
+            Pixels::Alpha(pixels) => boxes(pixels, self.size, side, Pixels::Alpha),
+        };
+        Self { size, extent, pixels, profile: self.profile }
+    }
+
     /// What `plan` keeps of a picture that is seen by `orientation`, scaled. The plan is about the picture as it is
     /// seen; the pixels here are as they are stored.
     pub(super) fn scaled(&self, plan: &Plan, orientation: Orientation) -> Result<Scaled, Refusal> {
         let scaled = orientation.seen(plan.scaled);
         let part = orientation.stored_part(scaled, plan.kept);
         let pixels = match &self.pixels {
-            Pixels::Light(pixels) => Pixels::Light(self.reduced(pixels, scaled, part)?),
-            Pixels::Ink(pixels) => Pixels::Ink(self.reduced(pixels, scaled, part)?),
-            Pixels::Alpha(pixels) => Pixels::Alpha(self.reduced(pixels, scaled, part)?),
+            Pixels::Light(pixels) => Pixels::Light(lanczos(pixels, self.size, self.extent, scaled, part)?),
+            Pixels::Ink(pixels) => Pixels::Ink(lanczos(pixels, self.size, self.extent, scaled, part)?),
+            Pixels::Alpha(pixels) => Pixels::Alpha(lanczos(pixels, self.size, self.extent, scaled, part)?),
         };
         Ok(Scaled { size: part.size, pixels })
     }
+}
 
-    fn reduced<P>(&self, pixels: &[P], scaled: Size, part: Rect) -> Result<Vec<P>, Refusal>
-    where
-        P: PixelTrait + InnerPixel<Component: Sample>,
-    {
-        let side = box_side((self.extent.0 / f64::from(scaled.width)).min(self.extent.1 / f64::from(scaled.height)));
-        if side == 1 {
-            return lanczos(pixels, self.size, self.extent, scaled, part);
-        }
-        let mut boxes = Boxes::<P>::new(self.size.width, side);
-        pixels.chunks_exact(self.size.width as usize).for_each(|row| boxes.row(P::components(row)));
-        let extent = (self.extent.0 / f64::from(side), self.extent.1 / f64::from(side));
-        let (size, pixels) = boxes.finish();
-        lanczos(&pixels, size, extent, scaled, part)
-    }
+/// `pixels` in boxes of `side` by `side`.
+fn boxes<P>(pixels: &[P], size: Size, side: u32, kind: impl Fn(Vec<P>) -> Pixels) -> (Size, Pixels)
+where
+    P: InnerPixel<Component: Sample>,
+{
+    let mut boxes = Boxes::<P>::new(size.width, side);
+    pixels.chunks_exact(size.width as usize).for_each(|row| boxes.row(P::components(row)));
+    let (size, pixels) = boxes.finish();
+    (size, kind(pixels))
 }
 
 /// How wide the boxes are that are averaged before Lanczos3 shrinks the rest of `shrink`: by two at least, if any.

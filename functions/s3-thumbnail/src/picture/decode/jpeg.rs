@@ -38,8 +38,10 @@ pub(super) fn decode(
     Ok(Raster { size, extent, pixels, profile: header.profile.clone() })
 }
 
-/// Which part of a picture is decoded: a whole, a half, a quarter or an eighth of its sides. Just above a power of two
-/// the next larger one is taken, as sharp does: there Lanczos3 would have nothing left to do.
+/// Which part of a picture's sides is decoded. Just above a power of two the next larger one is taken, as sharp does:
+/// there Lanczos3 would have nothing left to do. Below two it is what leaves Lanczos3 a shrink of one and a half, which
+/// is as good as the whole, and smaller.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 5 to 8")]
 fn eighths(shrink: f64) -> usize {
     let least = |power: f64| shrink >= power + 1.0;
     if least(8.0) {
@@ -49,7 +51,7 @@ fn eighths(shrink: f64) -> usize {
     } else if least(2.0) {
         4
     } else {
-        8
+        (12.0 / shrink).ceil().clamp(5.0, 8.0) as usize
     }
 }
 

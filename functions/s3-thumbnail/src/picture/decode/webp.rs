@@ -23,19 +23,18 @@ pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64) -> Result<Raste
 fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
     let decoder = decoder(file, header)?;
     let profile = header.profile.clone();
-    if decoder.info().has_alpha {
-        // Averaged by the library, soft edges lose a third of a decibel, and what is hidden bleeds. Boxes of three quarters
-        // of the shrink leave Lanczos3 enough to do.
-        let (pixels, size) = whole(decoder)?;
-        let side = box_side(shrink * 1.5);
-        let mut boxes = AlphaBoxes::new(size.width, side);
-        pixels.as_chunks().0.chunks_exact(size.width as usize).for_each(|row| boxes.bytes(row));
-        return Ok(with_alpha(header.size, side, boxes, profile));
-    }
-    // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do.
+    // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do. Colours of lossy pictures
+    // are averaged without regard to alpha here, but only over half a pixel of the thumbnail; lossless ones with it.
     let part = (shrink / 2.0).max(1.0);
     let size = Size { width: rounded(header.size.width, part), height: rounded(header.size.height, part) };
+    let alpha = decoder.info().has_alpha;
     let decoder = if size == header.size { decoder } else { decoder.scale(size.width, size.height) };
+    if alpha {
+        let (pixels, width, _) = decoder.decode_rgba_raw().map_err(Refusal::broken)?;
+        let mut boxes = AlphaBoxes::new(width, 1);
+        pixels.as_chunks().0.chunks_exact(width as usize).for_each(|row| boxes.bytes(row));
+        return Ok(with_alpha(size, 1, boxes, profile));
+    }
     let extent = (f64::from(size.width), f64::from(size.height));
     let (pixels, width, height) = decoder.decode_rgb_raw().map_err(Refusal::broken)?;
     let pixels: Vec<U8x3> = pixels.as_chunks().0.iter().map(|pixel| U8x3::new(*pixel)).collect();
