@@ -21,6 +21,7 @@ use url::Url;
 
 use crate::backup::files::S3Buckets;
 use crate::blobs::S3Blobs;
+use crate::config::aws_variable as variable;
 use crate::events::EventBus;
 use crate::http::HttpClient;
 use crate::provider::Cause;
@@ -145,11 +146,6 @@ impl Aws {
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
     }
-}
-
-/// What a variable says; an empty one says nothing.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What variables say of single services, as `AWS_ENDPOINT_URL_SECRETS_MANAGER` does

@@ -89,6 +89,12 @@ impl<const N: usize> From<[(&str, &str); N]> for Env {
     }
 }
 
+/// What a variable of AWS's own says, such as `AWS_REGION`: for [`crate::aws`], which hands the credentials on and keeps them from
+/// being printed. An empty one says nothing.
+pub(crate) fn aws_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Where a deployment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {

@@ -356,7 +356,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         let work = async {
             let began = Instant::now();
             let answered = self.answer(request, began, deadline);
-            // Last minute's numbers are handed on beside a call, so that nobody waits for them alone.
+            // Beside a call, so that nobody waits for it alone.
             let (outcome, ()) = tokio::join!(answered, self.flush());
             let outcome = match outcome {
                 Ok(answer) if !answer.value.is_known() => Ok(self.entered_by_hand(request).await.unwrap_or(answer)),
@@ -707,10 +707,19 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         );
     }
 
+    /// Hands on last minute's numbers, and what operators are to know of the deployment.
     async fn flush(&self) {
-        if let Some(rollups) = &self.rollups {
-            rollups.flush().await;
-        }
+        let numbers = async {
+            if let Some(rollups) = &self.rollups {
+                rollups.flush().await;
+            }
+        };
+        let deployed = async {
+            if let Some(settings) = self.policy.settings() {
+                settings.tell().await;
+            }
+        };
+        tokio::join!(numbers, deployed);
     }
 
     fn report(&self, source: Option<Source>, took: Duration) {

@@ -74,6 +74,8 @@ pub struct Settings {
     environment: Option<Texts>,
     /// What was deployed, as far as parts have been made.
     deployed: Mutex<BTreeMap<String, Deployed>>,
+    /// The same as text, when the last reading has shown that operators do not know it.
+    untold: Mutex<Option<String>>,
     store: Arc<dyn Store>,
     clock: SharedClock,
     levels: LevelSwitch,
@@ -110,8 +112,18 @@ impl Settings {
     ) -> Arc<Self> {
         let (known, read, turn) = (RwLock::default(), Mutex::default(), tokio::sync::Mutex::default());
         let general = Texts::from([(LOG_LEVEL.to_owned(), levels.level_of(None).name().to_owned())]);
-        let settings =
-            Self { schema, environment, deployed: Mutex::default(), store, clock, levels, known, read, turn };
+        let settings = Self {
+            schema,
+            environment,
+            deployed: Mutex::default(),
+            untold: Mutex::default(),
+            store,
+            clock,
+            levels,
+            known,
+            read,
+            turn,
+        };
         settings.note(general);
         Arc::new(settings)
     }
@@ -155,7 +167,7 @@ impl Settings {
                 let mut item = item.unwrap_or_default();
                 let told = item.0.remove("deployed");
                 self.learn(&item);
-                self.tell(told).await;
+                self.compare(told);
                 LONGEST_READING.mul_f64((2.0 + fastrand::f64()) / 3.0)
             }
             Err(error) => {
@@ -172,22 +184,29 @@ impl Settings {
         self.known().rules.void_until(key, request)
     }
 
-    /// Tells operators what was deployed, unless they were told. While two versions run side by side, each says it of
-    /// itself now and then.
-    async fn tell(&self, told: Option<Value>) {
+    /// Compares what operators were `told` with what was deployed.
+    fn compare(&self, told: Option<Value>) {
         if self.environment.is_none() {
             return;
         }
         let deployed = self.deployed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let deployed = match json(&deployed) {
-            Ok(deployed) if told != Some(Value::Text(deployed.clone())) => deployed,
-            Ok(_) | Err(_) => return,
-        };
+        let deployed = json(&deployed).ok().filter(|deployed| told != Some(Value::Text(deployed.clone())));
+        *self.untold() = deployed;
+    }
+
+    /// Tells operators what was deployed, where the last reading has shown that they do not know. While two versions run side
+    /// by side, each says it of itself now and then. Callers join this with another trip: nobody waits for it alone.
+    pub async fn tell(&self) {
+        let Some(deployed) = self.untold().take() else { return };
         let update = Update::of(key(self.schema.integration())).then([Action::Set("deployed", deployed.into())]);
         if let Err(error) = self.store.update(&update).await {
             let integration = self.schema.integration();
             tracing::warn!(target: "ieum::settings", integration, error = chain(&error), "settings.untold");
         }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Option<String>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn learn(&self, item: &Item) {
