@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use ieum::api::{CallerLimits, Edge, HttpEvent, HttpResponse, Reply, Route};
 use ieum::auth::{Access, Door, IeumSecret};
 use ieum::error::{ApiError, Language};
+use ieum::integration::Integration;
 use ieum::limiter::Limiter;
 use ieum::resilience::circuit_breaker::{BreakerPolicy, Circuit};
 use ieum::resilience::rate_limit::RatePolicy;
@@ -44,6 +45,39 @@ async fn an_environment_that_holds_the_whole_rate_writes_four_leases_in_their_li
     let leases = count(&store.log(), "update rate");
     assert!((495..=501).contains(&calls), "{calls} calls in 5 s");
     assert!(leases <= 4 * 10 + 4, "{leases} leases in ten lives");
+}
+
+/// The budget: nothing for a hit in memory, one trip for a stored one, two and a lease for a miss, a lease for what is not
+/// remembered, and nothing behind an open circuit. The first call of an environment reads the circuit besides.
+#[tokio::test(start_paused = true)]
+async fn a_caller_waits_for_so_many_trips_and_no_more() {
+    const TRIP: Duration = Duration::from_millis(10);
+    let (store, provider) = (FaultyStore::new(), Scripted::new("p", live));
+    store.set(Mode::Slow(TRIP));
+    let environment = |remembers: bool| {
+        let world = World::over(store.clone());
+        let asking = world.limited(&provider, once(), RatePolicy::new(1_000, secs(1), 1_000, secs(1)));
+        if remembers { asking.cache(world.cache()) } else { asking }
+    };
+    let ([first, second], [plain, late]) = ([(); 2].map(|()| environment(true)), [(); 2].map(|()| environment(false)));
+    let waited = async |asking: &Integration<Question, crate::support::Reply>, number| {
+        let began = Instant::now();
+        let _ = ask(asking, number).await;
+        began.elapsed().as_millis() / TRIP.as_millis()
+    };
+    assert_eq!(waited(&first, 1).await, 3, "a miss: what is remembered, a lease, what is to be remembered");
+    assert_eq!(waited(&first, 2).await, 3, "another");
+    assert_eq!(waited(&first, 1).await, 0, "a hit in memory");
+    assert_eq!(waited(&second, 1).await, 1, "a stored hit, the first of its environment");
+    assert_eq!(waited(&plain, 1).await, 2, "nothing is remembered: the circuit and a lease");
+    assert_eq!(waited(&plain, 1).await, 1, "a lease");
+    for _ in 0..10 {
+        provider.then(down());
+        waited(&plain, 1).await;
+        advance(ms(200)).await;
+    }
+    assert_eq!(waited(&plain, 1).await, 0, "the circuit is known to be open");
+    assert_eq!(waited(&late, 1).await, 1, "another environment has yet to learn it");
 }
 
 #[tokio::test(start_paused = true)]
