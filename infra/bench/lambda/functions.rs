@@ -174,6 +174,7 @@ impl Setup {
             ("PAYMENT_EVENT_BUS", "bus"),
             ("ALERT_TOPIC_ARN", "arn:aws:sns:ap-northeast-2:000000000000:alerts"),
             ("ARCHIVE_BUCKET", "archive"),
+            ("BACKUP_FILES", "bucket/attachment/"),
             ("THUMBNAIL_VARIANTS", "card=300x200"),
             ("THUMBNAIL_SOURCE_PREFIX", "upload/"),
             ("THUMBNAIL_TARGET_PREFIX", "thumbnail/"),
