@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
 use tokio::time::Instant;
@@ -32,26 +31,22 @@ pub fn dynamodb_at(endpoint: &str, table: &str) -> DynamoStore {
 
 /// The same over an HTTP client of the caller's.
 pub fn dynamodb_over(http: HttpClient, endpoint: &str, table: &str) -> DynamoStore {
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .region(Region::from_static("ap-northeast-2"))
-        .endpoint_url(endpoint)
-        .http_client(http)
-        .retry_config(RetryConfig::disabled())
-        .build();
-    DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+    aws_over(http, endpoint).store(table)
 }
 
 /// The clients of an AWS that is at `endpoint` and takes any credentials.
 pub fn aws_at(endpoint: &str) -> Aws {
+    aws_over(HttpClient::new(None).expect("an HTTP client"), endpoint)
+}
+
+fn aws_over(http: HttpClient, endpoint: &str) -> Aws {
     let credentials = Credentials::new("test", "test", None, None, "test");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .region(Region::from_static("ap-northeast-2"))
         .endpoint_url(endpoint);
-    Aws::of(config.build(), HttpClient::new(None).expect("an HTTP client"))
+    Aws::of(config.build(), http)
 }
 
 /// Wall-clock time that passes as tokio's time does, so that a paused test can run hours.

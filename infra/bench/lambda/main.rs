@@ -232,6 +232,7 @@ const COLUMNS: [Column; 6] = [
 ];
 
 fn same_work(specs: &[Spec], runs: &BTreeMap<&str, Vec<Run>>, out: &mut String) -> Result<(), Fault> {
+    let [first, others @ ..] = specs else { return Ok(()) };
     let medians =
         |name: &str, of: fn(&Run) -> f64| median(&runs.get(name).into_iter().flatten().map(of).collect::<Vec<_>>());
     let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
@@ -243,7 +244,6 @@ fn same_work(specs: &[Spec], runs: &BTreeMap<&str, Vec<Run>>, out: &mut String) 
         cells.extend([fixed.syscalls, fixed.raw_mb, fixed.zip_mb].map(chart::number));
         *out += &format!("| {} | {} |\n", spec.name, cells.join(" | "));
     }
-    let [first, others @ ..] = specs else { return Ok(()) };
     if others.is_empty() {
         return Ok(());
     }
@@ -272,6 +272,9 @@ fn same_work(specs: &[Spec], runs: &BTreeMap<&str, Vec<Run>>, out: &mut String) 
 }
 
 fn functions_table(specs: &[Spec], runs: &BTreeMap<&str, Vec<Run>>, out: &mut String) -> Result<(), Fault> {
+    if specs.is_empty() {
+        return Ok(());
+    }
     *out += "\n| function | CPU to first poll, ms | to first poll, ms | syscalls | peak RSS, MB | raw MB | zip MB |\n";
     *out += "|---|---|---|---|---|---|---|\n";
     for spec in specs {
