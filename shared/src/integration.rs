@@ -40,6 +40,9 @@ use crate::single_flight::SingleFlight;
 /// of an attempt soon after it should be over.
 const LONGEST_NAP: Duration = Duration::from_secs(2);
 
+/// How often a witness is told of the same attempt, when what was had for it is too old each time it knows.
+const TELLINGS: u32 = 3;
+
 /// What falling back may take when the providers have used up the time: reads of our own state, which are bounded.
 const FALLBACK_TIME: Duration = Duration::from_millis(250);
 
@@ -561,31 +564,20 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         let mut last: Option<ProviderError> = None;
         let policy = self.policy.current();
         for number in 1..=policy.attempts.max(1) {
-            if Instant::now() >= deadline {
-                return Err((last.map_or(Setback::OutOfTime, Setback::Failed), NextStep::FailOver));
-            }
-            let permit = match way.gate.admit(policy.timeout, deadline).await {
+            let permit = match self.leave(way, policy.timeout, deadline, witness).await {
                 Ok(permit) => permit,
-                Err(refusal) => {
-                    // A retry that found no slot has not made the failure before it a matter of pace.
-                    let setback = match (refusal, last) {
-                        (Refusal::Limited(_), Some(error)) => Setback::Failed(error),
-                        (refusal, _) => Setback::Refused(refusal),
+                Err(Setback::Stopped) => return Err((Setback::Stopped, NextStep::GiveUp)),
+                Err(setback) => {
+                    // A retry that came too late or found no slot has not made the failure before it a matter of pace.
+                    let setback = match (setback, last) {
+                        (Setback::OutOfTime | Setback::Refused(Refusal::Limited(_)), Some(error)) => {
+                            Setback::Failed(error)
+                        }
+                        (setback, _) => setback,
                     };
                     return Err((setback, NextStep::FailOver));
                 }
             };
-            if let Some(witness) = witness {
-                let limit = way.gate.time_for(&permit, policy.timeout);
-                let stopped = witness.attempting(way.provider.name(), limit).await.is_err();
-                if stopped || !way.gate.is_current(&permit, policy.timeout) {
-                    way.gate.record(permit, Health::Unclear).await;
-                    if stopped {
-                        return Err((Setback::Stopped, NextStep::GiveUp));
-                    }
-                    continue;
-                }
-            }
             let probe = permit.is_probe();
             let error = match self.attempt(way, request, permit, (number, &policy), deadline).await {
                 Ok(value) => return Ok(value),
@@ -602,6 +594,31 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             last = Some(error);
         }
         Err((last.map_or(Setback::OutOfTime, Setback::Failed), NextStep::FailOver))
+    }
+
+    /// Leave for one attempt of at most `timeout`, which the witness knows of. Telling it takes time, and what was had
+    /// may be too old by then: nothing was sent, so that is no attempt.
+    async fn leave(
+        &self,
+        way: &Way<Req, Res>,
+        timeout: Duration,
+        deadline: Instant,
+        witness: Option<&dyn Witness>,
+    ) -> Result<Permit, Setback> {
+        for _ in 0..TELLINGS {
+            if Instant::now() >= deadline {
+                break;
+            }
+            let permit = way.gate.admit(timeout, deadline).await.map_err(Setback::Refused)?;
+            let Some(witness) = witness else { return Ok(permit) };
+            let told = witness.attempting(way.provider.name(), way.gate.time_for(&permit, timeout)).await;
+            if told.is_ok() && way.gate.is_current(&permit, timeout) {
+                return Ok(permit);
+            }
+            way.gate.record(permit, Health::Unclear).await;
+            told.map_err(|Stop| Setback::Stopped)?;
+        }
+        Err(Setback::OutOfTime)
     }
 
     async fn attempt(

@@ -1,11 +1,12 @@
 //! `Integration::call`, rule by rule, over the memory store and providers that follow a script.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use ieum::integration::{Integration, Setback, Source};
+use ieum::integration::{Integration, Setback, Source, Stop, Witness};
 use ieum::policy::{Policy, Replay};
 use ieum::provider::{Provider, ProviderError};
 use ieum::resilience::backoff::Backoff;
@@ -13,7 +14,7 @@ use ieum::resilience::rate_limit::RatePolicy;
 use ieum::store::Read;
 use ieum::telemetry::{LogLevel, METRICS};
 use ieum::testing::Scripted;
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, sleep};
 
 use crate::support::{
     CACHE, Called, FaultyStore, Mode, Outside, Question, Reply, World, ask, down, listen, live, ms, once, refusal,
@@ -42,6 +43,49 @@ async fn ask_at_once(
         tokio::spawn(async move { ask(&integration, number).await })
     });
     join_all(tasks.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect()
+}
+
+/// Takes a while to write an attempt down, now and then, and keeps who was to be asked.
+#[derive(Debug, Default)]
+struct Clerk {
+    pauses: Mutex<VecDeque<Duration>>,
+    told: Mutex<Vec<&'static str>>,
+}
+
+#[async_trait]
+impl Witness for Clerk {
+    async fn attempting(&self, provider: &'static str, _: Duration) -> Result<(), Stop> {
+        let pause = self.pauses.lock().unwrap().pop_front();
+        sleep(pause.unwrap_or_default()).await;
+        self.told.lock().unwrap().push(provider);
+        Ok(())
+    }
+}
+
+mod what_is_sent_once {
+    use super::*;
+
+    /// Sends to "p", else to "q"; the clerk takes these pauses. Who was asked, and whom the clerk was told of.
+    async fn sent(pauses: &[Duration], rate: Option<RatePolicy>) -> (Option<String>, Vec<&'static str>) {
+        let (world, first, second) = (World::new(), Scripted::new("p", live), Scripted::new("q", live));
+        let sending = world.going(vec![world.way(&first, rate), world.way(&second, None)], once());
+        let clerk = Clerk { pauses: Mutex::new(pauses.iter().copied().collect()), ..Clerk::default() };
+        let answer = sending.send(&Question(1), Instant::now() + secs(60), &clerk).await;
+        (answer.ok().map(|answer| answer.provider), clerk.told.into_inner().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_lost_while_it_was_written_down_is_no_attempt() {
+        // A slot may be used for 250 ms, a reading of the circuit for 1.2 s at most.
+        assert_eq!(sent(&[ms(300)], ten_per_second()).await, (Some("p".to_owned()), vec!["p", "p"]));
+        assert_eq!(sent(&[ms(1_300)], None).await, (Some("p".to_owned()), vec!["p", "p"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_lost_each_time_is_given_up() {
+        let slow = [ms(1_300); 3];
+        assert_eq!(sent(&slow, None).await, (Some("q".to_owned()), vec!["p", "p", "p", "q"]));
+    }
 }
 
 mod answers_that_are_remembered {
