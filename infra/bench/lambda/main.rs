@@ -33,6 +33,13 @@ use runtime::{Runtime, Signal};
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Companies that are in the table before anything is measured. Each process is asked for each of them once, so that it
+/// finds none of them in its memory.
+const STORED: usize = 400;
+
+/// The tax service takes ten calls a second, for everybody.
+const BETWEEN_CALLS: Duration = Duration::from_millis(110);
+
 /// What one run of a process was like; times in milliseconds unless the name says otherwise.
 #[derive(Clone, Debug, Default)]
 struct Run {
@@ -42,7 +49,18 @@ struct Run {
     first_answer: f64,
     hit_cpu_us: f64,
     hit_wall_us: f64,
+    stored_cpu_us: f64,
     rss_mb: f64,
+}
+
+/// What a process is asked.
+#[derive(Debug)]
+struct Questions {
+    /// A company nobody has asked for, again and again.
+    fresh: Vec<u8>,
+    hits: usize,
+    /// Companies that somebody else has asked for, each once.
+    stored: Vec<Vec<u8>>,
 }
 
 /// What does not change from run to run.
@@ -60,11 +78,17 @@ fn main() -> Result<(), Fault> {
     let only = flag("only");
     let wanted = |spec: &Spec| only.as_deref().is_none_or(|only| only == spec.name);
     let specs: Vec<Spec> = setup.same_work().into_iter().filter(wanted).collect();
+    let stored: Vec<Vec<u8>> = (0..STORED).map(|number| setup.event(rounds + number)).collect();
+    for spec in &specs {
+        store(spec, &stored)?;
+        eprintln!("{} has {STORED} answers in the table", spec.name);
+    }
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..rounds {
+        // Another company each time: the first answer is one that nobody remembers.
+        let questions = Questions { fresh: setup.event(round), hits, stored: stored.clone() };
         for spec in &specs {
-            // Another company each time: the first answer is one that nobody remembers.
-            runs.entry(spec.name).or_default().push(run(spec, Some(&setup.event(round)), hits)?);
+            runs.entry(spec.name).or_default().push(run(spec, Some(&questions))?);
         }
         eprintln!("round {} of {rounds}", round + 1);
     }
@@ -76,7 +100,7 @@ fn main() -> Result<(), Fault> {
     let mut rows: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for _ in 0..rounds {
         for spec in &all {
-            rows.entry(spec.name).or_default().push(run(spec, None, 0)?);
+            rows.entry(spec.name).or_default().push(run(spec, None)?);
         }
     }
     functions_table(&all, &rows, &mut tables)?;
@@ -84,24 +108,38 @@ fn main() -> Result<(), Fault> {
     Ok(())
 }
 
+/// Has a process of its own answer `events`, so that the answers are in the table.
+fn store(spec: &Spec, events: &[Vec<u8>]) -> Result<(), Fault> {
+    let runtime = Runtime::start()?;
+    let _process = Process(spec.command(&runtime.address, &[])?.spawn()?);
+    polled(spec, &runtime)?;
+    for event in events {
+        runtime.events.send(event.clone())?;
+        answered(spec, &runtime, "live")?;
+        polled(spec, &runtime)?;
+        sleep(BETWEEN_CALLS);
+    }
+    Ok(())
+}
+
 /// One process from its start: to its first poll, its first answer with a 256 MB function's share of a processor, and
 /// warm hits with all of one.
-fn run(spec: &Spec, event: Option<&[u8]>, hits: usize) -> Result<Run, Fault> {
+fn run(spec: &Spec, questions: Option<&Questions>) -> Result<Run, Fault> {
     let runtime = Runtime::start()?;
     let began = Instant::now();
-    let mut process = Process(spec.command(&runtime.address, &[])?.spawn()?);
+    let process = Process(spec.command(&runtime.address, &[])?.spawn()?);
     let (pid, mut run) = (process.0.id(), Run::default());
     run.poll_wall = millis(polled(spec, &runtime)?.duration_since(began));
     // The last instructions before it falls asleep belong to it.
     sleep(Duration::from_millis(20));
     run.poll_cpu = cpu_us(pid) / 1_000.0;
     run.rss_mb = memory_mb(pid, "VmHWM");
-    let Some(event) = event else { return Ok(run) };
+    let Some(Questions { fresh, hits, stored }) = questions else { return Ok(run) };
 
     let share = Share::of_memory("ieum-bench", 256)?;
     share.take(pid)?;
     let sent = Instant::now();
-    runtime.events.send(event.to_vec())?;
+    runtime.events.send(fresh.clone())?;
     let answered = answered(spec, &runtime, "live")?;
     run.first_answer = run.poll_wall + millis(answered.duration_since(sent));
     polled(spec, &runtime)?;
@@ -109,29 +147,35 @@ fn run(spec: &Spec, event: Option<&[u8]>, hits: usize) -> Result<Run, Fault> {
     run.cold_cpu = cpu_us(pid) / 1_000.0;
     share.release(pid)?;
 
-    let mut walls = Vec::with_capacity(hits);
-    let mut used = 0.0;
-    for hit in 0..hits + hits / 3 {
-        // The first quarter is for compilers that learn from what they run.
-        if hit == hits / 3 {
-            sleep(Duration::from_millis(20));
-            used = cpu_us(pid);
-            walls.clear();
-        }
+    let again: Vec<&[u8]> = (0..hits + hits / 3).map(|_| &fresh[..]).collect();
+    (run.hit_cpu_us, run.hit_wall_us) = warm(spec, &runtime, pid, &again)?;
+    let stored: Vec<&[u8]> = stored.iter().map(|event| &event[..]).collect();
+    (run.stored_cpu_us, _) = warm(spec, &runtime, pid, &stored)?;
+    run.rss_mb = memory_mb(pid, "VmHWM");
+    Ok(run)
+}
+
+/// Answers that are remembered, one after another: CPU for one, and the time that half of them take, in microseconds.
+/// The first quarter is for compilers that learn from what they run.
+fn warm(spec: &Spec, runtime: &Runtime, pid: u32, events: &[&[u8]]) -> Result<(f64, f64), Fault> {
+    let (learning, counted) = events.split_at(events.len() / 4);
+    let ask = |event: &[u8]| {
         let sent = Instant::now();
         runtime.events.send(event.to_vec())?;
-        walls.push(self::answered(spec, &runtime, "cached")?.duration_since(sent).as_secs_f64() * 1e6);
-        polled(spec, &runtime)?;
+        let took = answered(spec, runtime, "cached")?.duration_since(sent);
+        polled(spec, runtime)?;
+        Ok::<f64, Fault>(took.as_secs_f64() * 1e6)
+    };
+    for event in learning {
+        ask(event)?;
     }
     sleep(Duration::from_millis(20));
+    let used = cpu_us(pid);
+    let walls = counted.iter().map(|event| ask(event)).collect::<Result<Vec<_>, _>>()?;
+    sleep(Duration::from_millis(20));
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
-    {
-        run.hit_cpu_us = (cpu_us(pid) - used) / hits as f64;
-    }
-    run.hit_wall_us = quantile(&walls, 0.5);
-    run.rss_mb = memory_mb(pid, "VmHWM");
-    process.0.kill()?;
-    Ok(run)
+    let each = (cpu_us(pid) - used) / counted.len() as f64;
+    Ok((each, quantile(&walls, 0.5)))
 }
 
 /// A child that does not outlive its run.
@@ -222,12 +266,13 @@ fn millis(duration: Duration) -> f64 {
 
 type Column = (&'static str, fn(&Run) -> f64);
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     ("CPU to first poll, ms", |run| run.poll_cpu),
     ("cold CPU with first answer, ms", |run| run.cold_cpu),
     ("init + first answer at 256 MB, ms", |run| run.first_answer),
     ("CPU per hit, µs", |run| run.hit_cpu_us),
     ("hit p50, µs", |run| run.hit_wall_us),
+    ("CPU per stored hit, µs", |run| run.stored_cpu_us),
     ("peak RSS, MB", |run| run.rss_mb),
 ];
 
