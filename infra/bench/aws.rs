@@ -163,14 +163,21 @@ impl Shared {
                 Err(error) => (error.status_code(), error.to_json()),
             };
         }
+        let secret = |name: &str| {
+            let secret = self.secrets.get(name)?;
+            Some(json!({"ARN": name, "Name": name, "VersionId": "1", "SecretString": secret.to_string()}))
+        };
+        if operation == "BatchGetSecretValue" {
+            let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            let names = asked["SecretIdList"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let body = json!({"SecretValues": names.filter_map(secret).collect::<Vec<_>>(), "Errors": []});
+            return (200, body.to_string());
+        }
         if operation == "GetSecretValue" {
             let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
             let name = asked["SecretId"].as_str().unwrap_or_default();
-            return match self.secrets.get(name) {
-                Some(secret) => {
-                    let body = json!({"ARN": name, "Name": name, "VersionId": "1", "SecretString": secret.to_string()});
-                    (200, body.to_string())
-                }
+            return match secret(name) {
+                Some(secret) => (200, secret.to_string()),
                 None => (400, json!({"__type": "ResourceNotFoundException", "message": name}).to_string()),
             };
         }

@@ -23,6 +23,10 @@ use crate::secrets::SecretName;
 use crate::settings::{Texts, is_adjustable};
 use crate::telemetry::LogLevel;
 
+/// How variables end that name secrets, and how names begin that are paths.
+const SECRET: &str = "_SECRET";
+const FILE: &str = "file:";
+
 /// What the numbers of an integration may be: at start, and when they are changed while it runs.
 pub(crate) mod range {
     use std::ops::RangeInclusive;
@@ -64,6 +68,14 @@ impl Env {
     fn adjustable(&self) -> Texts {
         let names = self.0.keys().filter(|name| is_adjustable(name));
         names.filter_map(|name| Some((name.clone(), self.get(name)?.to_owned()))).collect()
+    }
+
+    /// The secrets in Secrets Manager that variables name: those that end in `_SECRET`.
+    fn managed_secrets(&self) -> Vec<String> {
+        let names = self.0.keys().filter(|name| name.ends_with(SECRET)).filter_map(|name| self.get(name));
+        let mut managed: Vec<String> = names.filter(|name| !name.starts_with(FILE)).map(str::to_owned).collect();
+        managed.sort_unstable();
+        managed
     }
 
     /// The same environment with `name` set to `value`.
@@ -348,7 +360,11 @@ impl<'e> Reader<'e> {
         } else {
             "the name or ARN of a secret"
         };
-        self.read(name, None, form, |text| match text.strip_prefix("file:") {
+        if !name.ends_with(SECRET) {
+            self.mistake(format!("`{name}` does not end in `{SECRET}`"));
+            return None;
+        }
+        self.read(name, None, form, |text| match text.strip_prefix(FILE) {
             Some(file) => (stage == Stage::Local).then(|| match file.split_once('@') {
                 Some((path, member)) => SecretName::File(path.into(), Some(member.to_owned())),
                 None => SecretName::File(file.into(), None),
@@ -420,6 +436,8 @@ impl<'e> Reader<'e> {
             caller_rate,
             ca_file,
             adjustable: self.env.adjustable(),
+            secrets: self.env.managed_secrets(),
+            first_provider: None,
         })
     }
 
@@ -536,6 +554,17 @@ pub struct Common {
     pub ca_file: Option<String>,
     /// The variables that are settings of some integration, as they are.
     pub adjustable: Texts,
+    /// What this process is to read in Secrets Manager: names and ARNs, sorted.
+    pub secrets: Vec<String>,
+    /// Whom the first request will most likely need; absent where nobody waits for an answer.
+    pub first_provider: Option<Url>,
+}
+
+impl Common {
+    /// The same of a function whose callers wait for `provider`.
+    pub fn expecting(self, provider: Option<&Url>) -> Self {
+        Self { first_provider: provider.cloned(), ..self }
+    }
 }
 
 /// How mock providers behave.

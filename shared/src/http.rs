@@ -20,7 +20,6 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -35,6 +34,10 @@ use crate::error::chain;
 use crate::policy::Replay;
 use crate::provider::{Cause, ProviderError};
 use crate::telemetry::redact;
+
+mod connector;
+
+use connector::Connector;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,8 +65,8 @@ pub enum TlsError {
 /// The HTTP client. Cloning shares its connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Client<HttpsConnector<HttpConnector>, SdkBody>,
-    connector: HttpsConnector<HttpConnector>,
+    inner: Client<Connector, SdkBody>,
+    connector: Connector,
     clock: Option<Arc<CorrectedClock>>,
 }
 
@@ -198,11 +201,13 @@ impl HttpClient {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector = Connector::new(
+            hyper_rustls::HttpsConnectorBuilder::new()
+                .with_tls_config(tls)
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(tcp),
+        );
         let inner = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
@@ -287,20 +292,34 @@ impl HttpClient {
     }
 }
 
-/// Health without a request: see [`crate::provider::ProbeKind::Reach`].
+/// Connections without a request.
 impl HttpClient {
-    /// Makes a connection to the host of `url`, TLS included, and sends nothing.
+    /// Makes a connection to the host of `url`, TLS included, and sends nothing: health, see
+    /// [`crate::provider::ProbeKind::Reach`].
     ///
     /// # Errors
     /// [`ProviderError::Unreachable`].
     pub async fn reach(&self, url: &Url) -> Result<(), ProviderError> {
-        let uri = url.as_str().parse().map_err(|error| ProviderError::Malformed(Box::new(error)))?;
-        let connecting = tower_service::Service::<http::Uri>::call(&mut self.connector.clone(), uri);
-        match tokio::time::timeout(REACH_TIMEOUT, connecting).await {
+        match tokio::time::timeout(REACH_TIMEOUT, self.connector.connect(uri_of(url)?)).await {
             Ok(connected) => connected.map(drop).map_err(ProviderError::Unreachable),
             Err(elapsed) => Err(ProviderError::Unreachable(Box::new(elapsed))),
         }
     }
+
+    /// The same within `limit`, and keeps the connection for a request to that host that comes within ten seconds.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`]; requests will then connect by themselves.
+    pub async fn connect_ahead(&self, url: &Url, limit: Duration) -> Result<(), ProviderError> {
+        match tokio::time::timeout(limit, self.connector.connect_ahead(uri_of(url)?)).await {
+            Ok(connected) => connected.map_err(ProviderError::Unreachable),
+            Err(elapsed) => Err(ProviderError::Unreachable(Box::new(elapsed))),
+        }
+    }
+}
+
+fn uri_of(url: &Url) -> Result<http::Uri, ProviderError> {
+    url.as_str().parse().map_err(|error| ProviderError::Malformed(Box::new(error)))
 }
 
 /// As the AWS SDK's client. Its limit on reading is honoured; connecting has ours, and the whole operation the SDK's own.
@@ -316,7 +335,7 @@ impl SdkHttpClient for HttpClient {
 }
 
 struct SdkConnector {
-    client: Client<HttpsConnector<HttpConnector>, SdkBody>,
+    client: Client<Connector, SdkBody>,
     limit: Option<Duration>,
     clock: Option<Arc<CorrectedClock>>,
 }

@@ -4,13 +4,18 @@
 //! old, and at most once a minute when a provider refuses it; a rotation is therefore picked up without a restart, and an
 //! outage of Secrets Manager is survived on the last good value. A function whose secret cannot be read at start does
 //! not start. Values are [`SecretString`]s: they cannot be printed.
+//!
+//! At the start all secrets of a function come in one request ([`Secrets::read_ahead`]): a person may be waiting.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::types::SecretValueEntry;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -25,6 +30,13 @@ const REREAD_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How often a refusal may lead to a reading.
 const REREAD_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+/// So many secrets come with one request
+/// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>).
+const MOST_AT_ONCE: usize = 20;
+
+/// For how long a reading ahead stands for one: a start is over by then, and nobody reads again so soon.
+const AHEAD: Duration = Duration::from_secs(10);
 
 /// How long a reading may take once there is a last good value.
 const REREAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -70,16 +82,57 @@ pub trait SecretSource: fmt::Debug + Send + Sync {
 }
 
 /// Secrets Manager, and files for local runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Secrets {
-    /// Absent when a function runs without AWS.
-    pub managed: Option<aws_sdk_secretsmanager::Client>,
+    managed: Option<Client>,
+    /// What was read ahead, by the name it will be asked for, and when.
+    ahead: SyncMutex<HashMap<String, (SecretString, Instant)>>,
+}
+
+impl Secrets {
+    /// Secrets Manager behind `managed`, which is absent when a function runs without AWS.
+    pub fn new(managed: Option<Client>) -> Self {
+        Self { managed, ahead: SyncMutex::default() }
+    }
+
+    /// Reads all of `names` at once, for whoever asks for them in the next seconds. One that cannot be had is left to be
+    /// asked for by itself, which will say why.
+    pub async fn read_ahead(&self, names: &[String]) {
+        let Some(client) = self.managed.as_ref().filter(|_| names.len() > 1) else { return };
+        for names in names.chunks(MOST_AT_ONCE) {
+            let answer = client.batch_get_secret_value().set_secret_id_list(Some(names.to_vec())).send().await;
+            let values = match answer {
+                Ok(answer) => answer.secret_values.unwrap_or_default(),
+                Err(error) => {
+                    tracing::warn!(target: "ieum::secrets", error = chain(&error), "secrets.one_by_one");
+                    return;
+                }
+            };
+            let (mut ahead, now) = (self.ahead(), Instant::now());
+            for SecretValueEntry { arn, name, secret_string, .. } in values {
+                let asked = names.iter().find(|asked| [&arn, &name].into_iter().flatten().any(|it| it == *asked));
+                if let (Some(asked), Some(text)) = (asked, secret_string) {
+                    ahead.insert(asked.clone(), (text.into(), now));
+                }
+            }
+        }
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, HashMap<String, (SecretString, Instant)>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl SecretSource for Secrets {
     async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError> {
         let unreadable = |cause: Cause| SecretError::Unreadable(name.clone(), cause);
+        if let SecretName::Managed(id) = name
+            && let Some((text, read)) = self.ahead().get(id)
+            && read.elapsed() < AHEAD
+        {
+            return Ok(text.clone());
+        }
         match (name, &self.managed) {
             (SecretName::File(path, member), _) => {
                 let text = std::fs::read_to_string(path).map_err(|error| unreadable(Box::new(error)))?;
@@ -191,8 +244,6 @@ fn parse<T: SecretShape>(name: &SecretName, text: &SecretString) -> Result<T, Se
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex as SyncMutex;
-
     use serde::Deserialize;
 
     use super::*;

@@ -5,6 +5,7 @@
 //! waits. The wiring of one function is its own `main.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,6 +33,10 @@ use crate::settings::{Live, Schema, Settings, Texts};
 use crate::sigv4::Signer;
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
 use crate::telemetry::{self, LevelSwitch};
+
+/// So long a start may wait for a provider that the first request will most likely need: longer than a healthy one takes,
+/// and short enough for a start during its outage.
+const CONNECTING_AHEAD: Duration = Duration::from_millis(300);
 
 /// Why a function does not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,13 +125,24 @@ impl Kernel {
         durable: Arc<dyn Store>,
         managed: Option<aws_sdk_secretsmanager::Client>,
     ) -> Result<Self, StartError> {
-        let secrets: Arc<dyn SecretSource> = Arc::new(Secrets { managed });
-        // The table's connection is made while the secret is fetched; a table that cannot be reached now may be later.
-        let (ieum, warmed) = tokio::join!(own_secret(common, &secrets), durable.get("warm", Read::Eventual));
+        let secrets = Arc::new(Secrets::new(managed));
+        // Connections are made while secrets are fetched. A table or a provider that cannot be reached now may be later.
+        let (warmed, connected, ()) = tokio::join!(
+            durable.get("warm", Read::Eventual),
+            async {
+                let Some(url) = &common.first_provider else { return Ok(()) };
+                http.connect_ahead(url, CONNECTING_AHEAD).await
+            },
+            secrets.read_ahead(&common.secrets),
+        );
         if let Err(error) = warmed {
             tracing::warn!(target: "ieum::start", error = chain(&error), "store.cold");
         }
-        let ieum = Arc::new(ieum?);
+        if let Err(error) = connected {
+            tracing::info!(target: "ieum::start", error = chain(&error), "provider.cold");
+        }
+        let secrets: Arc<dyn SecretSource> = secrets;
+        let ieum = Arc::new(own_secret(common, &secrets).await?);
         let cache_key = STANDARD.decode(ieum.current().await.cache_key.expose_secret().trim());
         let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));

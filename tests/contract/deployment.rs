@@ -10,10 +10,13 @@ use serde_yaml_ng::Value as Yaml;
 use super::{read, sources, template};
 
 /// What is allowed for every resource, because nothing narrower exists.
-const ANYWHERE: [(&str, &str); 1] = [("sns:Publish", "a phone number has no ARN")];
+const ANYWHERE: [(&str, &str); 2] = [
+    ("sns:Publish", "a phone number has no ARN"),
+    ("secretsmanager:BatchGetSecretValue", "it knows no resource, and asks for GetSecretValue on each secret"),
+];
 
 /// Each action, and the words in a program that need it; `""` is in every program, for the kernel needs it.
-const NEEDED: [(&str, &[&str]); 25] = [
+const NEEDED: [(&str, &[&str]); 26] = [
     ("dynamodb:GetItem", &[""]),
     ("dynamodb:UpdateItem", &[""]),
     ("dynamodb:BatchGetItem", &[".get_many(", "BatchIntegration", "Recipients"]),
@@ -21,6 +24,7 @@ const NEEDED: [(&str, &[&str]); 25] = [
     ("dynamodb:Scan", &["dyn Whole"]),
     ("dynamodb:DescribeTable", &["dyn Whole"]),
     ("secretsmanager:GetSecretValue", &[""]),
+    ("secretsmanager:BatchGetSecretValue", &["kernel.secret("]),
     ("secretsmanager:DescribeSecret", &["describe_secret"]),
     ("s3:GetObject", &[".blobs()", ".s3()", "archive"]),
     ("s3:PutObject", &[".blobs()", ".s3()", "archive"]),
@@ -167,6 +171,13 @@ fn faults_of_names(template: &Yaml) -> Vec<String> {
         };
         if allowed("secretsmanager:GetSecretValue") != named("AWS::SecretsManager::Secret") {
             faults.push(format!("{id}: the secrets it may read are not those its variables name"));
+        }
+        let at_once = each(&function["Properties"]["Policies"])
+            .into_iter()
+            .flat_map(|policy| each(&policy["Statement"]))
+            .any(|statement| statement["Action"] == "secretsmanager:BatchGetSecretValue");
+        if at_once != (named("AWS::SecretsManager::Secret").len() > 1) {
+            faults.push(format!("{id}: whoever has several secrets reads them at once, and nobody else"));
         }
         // Whoever sweeps is told its queues by its schedule, which another test compares.
         let sends = allowed("sqs:SendMessage");

@@ -108,16 +108,22 @@ impl Config {
         };
         let juso = provider(uses(Juso), "JUSO", "https://business.juso.go.kr", 10);
         let kakao = provider(uses(Kakao), "KAKAO", "https://dapi.kakao.com", 10);
+        let (providers, juso, kakao) = (providers?, juso?, kakao?);
+        let first = match providers.first() {
+            Some(Juso) => juso.as_ref().map(|juso| &juso.base_url),
+            Some(Kakao) => kakao.as_ref().map(|kakao| &kakao.base_url),
+            Some(Mock) | None => None,
+        };
         Some(Self {
-            common: common?,
-            providers: providers?,
+            common: common?.expecting(first),
+            providers,
             policy: policy?,
             breaker: breaker?,
             cache: cache?,
             fallback: fallback?,
             widget: widget?,
-            juso: juso?,
-            kakao: kakao?,
+            juso,
+            kakao,
         })
     }
 

@@ -128,9 +128,15 @@ impl Config {
         let manual_ttl = reader.span("VERIFY_MANUAL_TTL_SECONDS", Some(2_592_000), 60..=31_536_000);
         let nice = if uses(Nice) { nice(reader, stage).map(Some) } else { Some(None) };
         let nts = if uses(Nts) { nts(reader, stage).map(Some) } else { Some(None) };
+        let (company, nice, nts) = (company?, nice?, nts?);
+        let first = match company.first() {
+            Some(Nice) => nice.as_ref().map(|nice| &nice.base_url),
+            Some(Nts) => nts.as_ref().map(|nts| &nts.base_url),
+            Some(Mock) | None => None,
+        };
         Some(Self {
-            common: common?,
-            company: company?,
+            common: common?.expecting(first),
+            company,
             status: status?,
             representative: representative?,
             policy: policy?,
@@ -138,8 +144,8 @@ impl Config {
             cache: cache?,
             status_cache: status_cache?,
             manual_ttl: manual_ttl?,
-            nice: nice?,
-            nts: nts?,
+            nice,
+            nts,
         })
     }
 

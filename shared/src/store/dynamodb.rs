@@ -40,7 +40,7 @@ pub struct DynamoStore {
 }
 
 impl DynamoStore {
-    /// The store in `table`. The client's retries should be off;.
+    /// The store in `table`. The client's own retries should be off: see above.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Path;
@@ -17,6 +18,9 @@ use serde_json::json;
 use url::Url;
 
 use crate::support::listen;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
 
 const TWO_MEGABYTES: usize = 2 * 1024 * 1024;
 
@@ -65,6 +69,50 @@ fn to(url: Url, replay: Replay) -> Outgoing {
 
 async fn label(outgoing: Outgoing) -> &'static str {
     client().exchange(outgoing).await.map_or_else(|error| error.label(), |_| "answered")
+}
+
+/// Answers on every connection, and counts connections.
+fn counting() -> (Url, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
+    let connections = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            connections.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                let (mut stream, mut buffer) = (stream.unwrap(), [0; 4_096]);
+                while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+                }
+            });
+        }
+    });
+    (url(address, "/"), count)
+}
+
+#[tokio::test]
+async fn a_connection_made_ahead_serves_the_first_request_and_those_after_it() {
+    let ((theirs, made), (others, _)) = (counting(), counting());
+    let client = client();
+    client.connect_ahead(&theirs, LONG).await.unwrap();
+    for path in ["/v1", "/v2?a=b"] {
+        let url = theirs.join(path).unwrap();
+        assert_eq!(client.exchange(to(url, Replay::Never)).await.unwrap().status, 200);
+        assert_eq!(client.exchange(to(others.clone(), Replay::Never)).await.unwrap().status, 200);
+    }
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn whoever_could_not_be_reached_ahead_is_asked_all_the_same() {
+    let client = client();
+    assert_eq!(client.connect_ahead(&nobody(), LONG).await.unwrap_err().label(), "unreachable");
+    // It listens, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let greeted = Url::parse(&format!("https://{}/", silent.local_addr().unwrap())).unwrap();
+    assert_eq!(client.connect_ahead(&greeted, SHORT).await.unwrap_err().label(), "unreachable");
+    let (theirs, _) = counting();
+    assert_eq!(client.exchange(to(theirs, Replay::Never)).await.unwrap().status, 200);
 }
 
 #[tokio::test]

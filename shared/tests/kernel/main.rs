@@ -16,6 +16,7 @@ mod logs;
 mod messages;
 mod queue;
 mod rollups;
+mod secrets;
 mod settings;
 mod sns;
 mod store_outage;
