@@ -38,6 +38,16 @@ async fn a_company_comes_from_nice_once_and_then_from_the_cache() {
 }
 
 #[tokio::test]
+async fn a_provider_that_says_nothing_keeps_no_function_from_starting() {
+    // Connections come about, and no greeting is answered.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nts = format!("https://{}", silent.local_addr().unwrap());
+    let door = Door::with(Settings { providers: "nts,nice", nts: (Some(nts), "50"), ..Settings::default() }).await;
+    let answer = door.send("company").await;
+    assert_eq!((answer.status, &answer.body["provider"]), (200, &json!("nice")));
+}
+
+#[tokio::test]
 async fn amounts_are_told_in_won_although_nice_counts_in_thousands() {
     let door = Door::open().await;
     let answer = door.send("company").await;
