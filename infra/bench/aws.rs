@@ -40,7 +40,7 @@ struct Shared {
 
 impl Aws {
     /// Starts them at `places` addresses with these secrets and `tables`, keyed by the attribute named beside each. `folder`
-    /// keeps the certificates; without one there is no TLS.
+    /// keeps the certificates; without one there is no TLS. All of them are `delay` away, there and back.
     ///
     /// # Errors
     /// [`Fault`] when there is no certificate or no port.
@@ -106,6 +106,8 @@ fn certified(folder: &Path) -> Result<ServerConfig, Fault> {
 
 fn connected(shared: &Shared, stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<(), Fault> {
     stream.set_nodelay(true)?;
+    // TCP greets once, and so does TLS 1.3.
+    thread::sleep(shared.delay * if tls.is_some() { 2 } else { 1 });
     match tls {
         Some(tls) => serve(shared, StreamOwned::new(ServerConnection::new(tls)?, stream))?,
         None => serve(shared, stream)?,
@@ -153,11 +155,11 @@ fn http_date() -> String {
 
 impl Shared {
     fn answer(&self, request: &Message) -> (u16, String) {
+        thread::sleep(self.delay);
         let target = request.header("x-amz-target").unwrap_or_default();
         let (service, operation) = target.split_once('.').unwrap_or_default();
         if service.starts_with("DynamoDB") {
             *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(operation.to_owned()).or_default() += 1;
-            thread::sleep(self.delay);
             return match self.dynamodb(operation, &request.body) {
                 Ok(body) => (200, body),
                 Err(error) => (error.status_code(), error.to_json()),

@@ -54,7 +54,7 @@ impl Spec {
 }
 
 impl Setup {
-    pub(crate) fn start(root: &Path) -> Result<Self, Fault> {
+    pub(crate) fn start(root: &Path, delay: Duration) -> Result<Self, Fault> {
         let root = root.canonicalize()?;
         let scratch = root.join("target/bench/lambda");
         fs::create_dir_all(&scratch)?;
@@ -67,7 +67,7 @@ impl Setup {
             json!({"api_keys": [key], "jwt_issuers": [], "cache_key": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}),
         );
         let tables = [("ieum", "pk"), ("answers", "id"), ("breakers", "id")];
-        let aws = Aws::start(Some(&scratch.join("tls")), 3, secrets, &tables, Duration::ZERO)?;
+        let aws = Aws::start(Some(&scratch.join("tls")), 3, secrets, &tables, delay)?;
         Ok(Self { root, scratch, aws })
     }
 

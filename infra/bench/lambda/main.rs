@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Prints tables in Markdown, and writes charts to `infra/bench/charts`. `--only NAME` leaves all others out, and the charts
-//! as they are. See `README.md` beside this file.
+//! as they are. `--delay MS` has AWS and the provider that far away. See `README.md` beside this file.
 
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
@@ -74,7 +74,8 @@ struct Fixed {
 fn main() -> Result<(), Fault> {
     let number = |name: &str, otherwise: usize| flag(name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let (rounds, hits) = (number("rounds", 9), number("hits", 1_000));
-    let setup = Setup::start(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
+    let delay = Duration::from_millis(number("delay", 0).try_into()?);
+    let setup = Setup::start(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."), delay)?;
     let only = flag("only");
     let wanted = |spec: &Spec| only.as_deref().is_none_or(|only| only == spec.name);
     let specs: Vec<Spec> = setup.same_work().into_iter().filter(wanted).collect();
