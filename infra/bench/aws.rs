@@ -31,6 +31,9 @@ pub struct Aws {
     pub ca_file: PathBuf,
 }
 
+/// The ARN of a secret is this and its name.
+pub const SECRET_ARN: &str = "arn:aws:secretsmanager:ap-northeast-2:000000000000:secret:";
+
 struct Shared {
     database: Mutex<Database>,
     secrets: HashMap<String, Value>,
@@ -165,9 +168,10 @@ impl Shared {
                 Err(error) => (error.status_code(), error.to_json()),
             };
         }
-        let secret = |name: &str| {
+        let secret = |arn: &str| {
+            let name = arn.strip_prefix(SECRET_ARN)?;
             let secret = self.secrets.get(name)?;
-            Some(json!({"ARN": name, "Name": name, "VersionId": "1", "SecretString": secret.to_string()}))
+            Some(json!({"ARN": arn, "Name": name, "VersionId": "1", "SecretString": secret.to_string()}))
         };
         if operation == "BatchGetSecretValue" {
             let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();

@@ -23,9 +23,8 @@ use crate::secrets::SecretName;
 use crate::settings::{Texts, is_adjustable};
 use crate::telemetry::LogLevel;
 
-/// How variables end that name secrets, and how names begin that are paths.
-const SECRET: &str = "_SECRET";
-const FILE: &str = "file:";
+/// How the ARN of a secret begins, after the partition.
+const SECRETS_MANAGER: &str = ":secretsmanager:";
 
 /// What the numbers of an integration may be: at start, and when they are changed while it runs.
 pub(crate) mod range {
@@ -70,11 +69,14 @@ impl Env {
         names.filter_map(|name| Some((name.clone(), self.get(name)?.to_owned()))).collect()
     }
 
-    /// The secrets in Secrets Manager that variables name: those that end in `_SECRET`.
+    /// The secrets in Secrets Manager whose ARNs are values, as `template.yaml` gives them. Nothing else may be taken for the
+    /// name of a secret here: it is sent to AWS, and could be one.
     fn managed_secrets(&self) -> Vec<String> {
-        let names = self.0.keys().filter(|name| name.ends_with(SECRET)).filter_map(|name| self.get(name));
-        let mut managed: Vec<String> = names.filter(|name| !name.starts_with(FILE)).map(str::to_owned).collect();
+        let values = self.0.values().map(|value| value.trim());
+        let arns = values.filter(|value| value.starts_with("arn:") && value.contains(SECRETS_MANAGER));
+        let mut managed: Vec<String> = arns.map(str::to_owned).collect();
         managed.sort_unstable();
+        managed.dedup();
         managed
     }
 
@@ -360,11 +362,7 @@ impl<'e> Reader<'e> {
         } else {
             "the name or ARN of a secret"
         };
-        if !name.ends_with(SECRET) {
-            self.mistake(format!("`{name}` does not end in `{SECRET}`"));
-            return None;
-        }
-        self.read(name, None, form, |text| match text.strip_prefix(FILE) {
+        self.read(name, None, form, |text| match text.strip_prefix("file:") {
             Some(file) => (stage == Stage::Local).then(|| match file.split_once('@') {
                 Some((path, member)) => SecretName::File(path.into(), Some(member.to_owned())),
                 None => SecretName::File(file.into(), None),
@@ -554,14 +552,15 @@ pub struct Common {
     pub ca_file: Option<String>,
     /// The variables that are settings of some integration, as they are.
     pub adjustable: Texts,
-    /// What this process is to read in Secrets Manager: names and ARNs, sorted.
+    /// What this process is to read in Secrets Manager: ARNs, sorted.
     pub secrets: Vec<String>,
     /// Whom the first request will most likely need; absent where nobody waits for an answer.
     pub first_provider: Option<Url>,
 }
 
 impl Common {
-    /// The same of a function whose callers wait for `provider`.
+    /// The same of a function whose callers wait for `provider`. For calls that may be repeated without harm: a connection
+    /// made ahead may have been hung up on, which a message must not meet.
     pub fn expecting(self, provider: Option<&Url>) -> Self {
         Self { first_provider: provider.cloned(), ..self }
     }
@@ -626,6 +625,19 @@ mod tests {
         );
         let file = dev().with("IEUM_SECRET", "file:secret.json");
         assert_eq!(common(&file).unwrap_err().len(), 1, "a secret in a file is for local runs");
+    }
+
+    #[test]
+    fn only_what_is_the_arn_of_a_secret_is_read_ahead() {
+        let arn = |name: &str| format!("arn:aws:secretsmanager:ap-northeast-2:000000000000:secret:{name}-AbCdEf");
+        let env = dev()
+            .with("IEUM_SECRET", &arn("ieum"))
+            .with("NTS_SECRET", &arn("nts"))
+            .with("OTHER_SECRET", &arn("nts"))
+            .with("NICE_SECRET", "nice")
+            .with("TABLE_ARN", "arn:aws:dynamodb:ap-northeast-2:000000000000:table/ieum")
+            .with("SOMEBODY_ELSES_CLIENT_SECRET", "hunter2");
+        assert_eq!(common(&env).unwrap().secrets, [arn("ieum"), arn("nts")]);
     }
 
     #[test]

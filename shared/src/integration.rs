@@ -1,12 +1,13 @@
 //! The executor: how every call to every outside service is made. Read this file first.
 //!
-//! A call is five short methods, top to bottom:
+//! A call is six short methods, top to bottom:
 //!
 //! 1. [`Integration::call`] bounds the time and reports how it went;
 //! 2. `answer` looks into the cache and lets equal calls share one trip;
 //! 3. `fetch` asks the providers in order, and falls back when none answers: a stale answer, or one entered by hand;
 //! 4. `attempts` asks one provider, again and again as the policy allows;
-//! 5. `attempt` makes one attempt: through the gate, within its time, and on the record.
+//! 5. `admitted` passes the gate, and has the attempt written down where somebody must know of it;
+//! 6. `attempt` makes one attempt: within its time, and on the record.
 //!
 //! [`Integration::send`] is the same for what must not happen twice: no cache, nothing stands in, and a [`Witness`] is told
 //! before each attempt.
@@ -137,7 +138,7 @@ pub enum Setback {
     Refused(Refusal),
     /// The last attempt failed.
     Failed(ProviderError),
-    /// There was no time left to begin.
+    /// There was no time left to begin, or what was had for beginning was lost each time.
     OutOfTime,
     /// The witness would not have it: nothing was sent.
     Stopped,
@@ -146,7 +147,8 @@ pub enum Setback {
 /// Whoever must know of an attempt before it is made.
 #[async_trait]
 pub trait Witness: Send + Sync {
-    /// `provider` is about to be asked, and the attempt will be over within `limit`.
+    /// `provider` is about to be asked, and the attempt will be over within `limit`. The last one told of may not have been
+    /// made: what was had for it was too old when this returned.
     ///
     /// # Errors
     /// [`Stop`] when the attempt must not be made.
@@ -242,7 +244,7 @@ impl fmt::Display for CallError {
                     write!(f, "; {provider}: no slot within {} ms", away.as_millis())?;
                 }
                 Setback::Failed(error) => write!(f, "; {provider}: {}", chain(error))?,
-                Setback::OutOfTime => write!(f, "; {provider}: no time left")?,
+                Setback::OutOfTime => write!(f, "; {provider}: not begun in time")?,
                 Setback::Stopped => write!(f, "; {provider}: stopped before the attempt")?,
             }
         }
@@ -564,7 +566,7 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
         let mut last: Option<ProviderError> = None;
         let policy = self.policy.current();
         for number in 1..=policy.attempts.max(1) {
-            let permit = match self.leave(way, policy.timeout, deadline, witness).await {
+            let permit = match self.admitted(way, policy.timeout, deadline, witness).await {
                 Ok(permit) => permit,
                 Err(Setback::Stopped) => return Err((Setback::Stopped, NextStep::GiveUp)),
                 Err(setback) => {
@@ -598,13 +600,14 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
 
     /// Leave for one attempt of at most `timeout`, which the witness knows of. Telling it takes time, and what was had
     /// may be too old by then: nothing was sent, so that is no attempt.
-    async fn leave(
+    async fn admitted(
         &self,
         way: &Way<Req, Res>,
         timeout: Duration,
         deadline: Instant,
         witness: Option<&dyn Witness>,
     ) -> Result<Permit, Setback> {
+        let mut deadline = deadline;
         for _ in 0..TELLINGS {
             if Instant::now() >= deadline {
                 break;
@@ -617,6 +620,8 @@ impl<Req: Request, Res: Response> Integration<Req, Res> {
             }
             way.gate.record(permit, Health::Unclear).await;
             told.map_err(|Stop| Setback::Stopped)?;
+            // Whoever was told expects to hear of it soon.
+            deadline = deadline.min(Instant::now() + LONGEST_NAP);
         }
         Err(Setback::OutOfTime)
     }

@@ -38,7 +38,7 @@ const MOST_AT_ONCE: usize = 20;
 /// For how long a reading ahead stands for one: a start is over by then, and nobody reads again so soon.
 const AHEAD: Duration = Duration::from_secs(10);
 
-/// How long a reading may take once there is a last good value.
+/// How long a reading may take that can be done without: there is a last good value, or another way.
 const REREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a secret is kept.
@@ -100,11 +100,17 @@ impl Secrets {
     pub async fn read_ahead(&self, names: &[String]) {
         let Some(client) = self.managed.as_ref().filter(|_| names.len() > 1) else { return };
         for names in names.chunks(MOST_AT_ONCE) {
-            let answer = client.batch_get_secret_value().set_secret_id_list(Some(names.to_vec())).send().await;
+            let asked = client.batch_get_secret_value().set_secret_id_list(Some(names.to_vec())).send();
+            // A region takes a hundred of these a second, and ten thousand that ask for one.
+            let answer = match timeout(REREAD_TIMEOUT, asked).await {
+                Ok(Ok(answer)) => Ok(answer.secret_values.unwrap_or_default()),
+                Ok(Err(error)) => Err(chain(&error)),
+                Err(elapsed) => Err(chain(&elapsed)),
+            };
             let values = match answer {
-                Ok(answer) => answer.secret_values.unwrap_or_default(),
+                Ok(values) => values,
                 Err(error) => {
-                    tracing::warn!(target: "ieum::secrets", error = chain(&error), "secrets.one_by_one");
+                    tracing::warn!(target: "ieum::secrets", error, "secrets.one_by_one");
                     return;
                 }
             };
@@ -127,11 +133,12 @@ impl Secrets {
 impl SecretSource for Secrets {
     async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError> {
         let unreadable = |cause: Cause| SecretError::Unreadable(name.clone(), cause);
-        if let SecretName::Managed(id) = name
-            && let Some((text, read)) = self.ahead().get(id)
-            && read.elapsed() < AHEAD
-        {
-            return Ok(text.clone());
+        if let SecretName::Managed(id) = name {
+            let mut ahead = self.ahead();
+            ahead.retain(|_, (_, read)| read.elapsed() < AHEAD);
+            if let Some((text, _)) = ahead.get(id) {
+                return Ok(text.clone());
+            }
         }
         match (name, &self.managed) {
             (SecretName::File(path, member), _) => {

@@ -1,8 +1,8 @@
 //! How every function starts: the same steps in the same order, before the first request.
 //!
-//! Telemetry, the one HTTP client, AWS (where there is a table), the store, the layer's own secret. Clients are made
-//! eagerly and their connections warmed, because whatever is left for the first request is paid for by a person who
-//! waits. The wiring of one function is its own `main.rs`.
+//! Telemetry, the one HTTP client, AWS (where there is a table), the store, all secrets. Clients are made eagerly, and
+//! connections to the table and to the provider that callers will wait for, because whatever is left for the first request
+//! is paid for by a person who waits. The wiring of one function is its own `main.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -332,7 +332,7 @@ fn faults_of_key(template: &Yaml) -> Vec<String> {
     for (id, function) in of_type(template, "AWS::Serverless::Function") {
         let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
         for statement in allowed(function) {
-            // A text goes to a phone number, which no key encrypts.
+            // A text goes to a phone number, which no key encrypts; secrets read at once are those read one by one.
             let kept = statement["Resource"] != "*";
             for action in each(&statement["Action"]).into_iter().filter_map(Yaml::as_str).filter(|_| kept) {
                 let (service, doing) = action.split_once(':').expect("service and action");

@@ -43,6 +43,8 @@ async fn a_provider_that_says_nothing_keeps_no_function_from_starting() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let nts = format!("https://{}", silent.local_addr().unwrap());
     let door = Door::with(Settings { providers: "nts,nice", nts: (Some(nts), "50"), ..Settings::default() }).await;
+    silent.set_nonblocking(true).unwrap();
+    let _greeting = silent.accept().expect("whom callers will need is connected to at the start");
     let answer = door.send("company").await;
     assert_eq!((answer.status, &answer.body["provider"]), (200, &json!("nice")));
 }

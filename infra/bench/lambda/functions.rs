@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ieum_bench::Fault;
-use ieum_bench::aws::Aws;
+use ieum_bench::aws::{Aws, SECRET_ARN};
 use serde_json::{Value, json};
 
 /// SHA-256 of `local-events-key`, the key of the files in `events/`.
@@ -155,9 +155,18 @@ impl Setup {
         for (variable, value) in text.lines().filter_map(|line| line.split_once('=')) {
             let value = value.replace("http://127.0.0.1:4600", &self.aws.urls[2]);
             let value = value.replace("http://127.0.0.1", "https://localhost");
-            let value = value.replace("file:infra/xtask/secrets.json@", "");
+            let value = value.replace("file:infra/xtask/secrets.json@", SECRET_ARN);
             variables.insert(variable.to_owned(), value.into());
         }
+        let own: &[&str] = match name {
+            "verify" => &["NICE", "NTS"],
+            "address" => &["JUSO", "KAKAO"],
+            "sms" => &["TWILIO", "SOLAPI"],
+            "email" => &["EMAIL", "SENDGRID", "SMTP"],
+            "payment-webhook" => &["TOSS", "PORTONE", "IAMPORT", "STRIPE", "KAKAOPAY"],
+            _ => &[],
+        };
+        variables.retain(|name, _| name.strip_suffix("_SECRET").is_none_or(|whose| own.contains(&whose)));
         variables.remove("IEUM_LOCAL_API_KEY");
         let queue = format!("{}/000000000000/queue", self.aws.urls[0]);
         let fixed = [
@@ -166,7 +175,7 @@ impl Setup {
             ("STORE_TIMEOUT_MS", "1000"),
             ("TABLE_NAME", "ieum"),
             ("BUCKET_NAME", "bucket"),
-            ("IEUM_SECRET", "ieum"),
+            ("IEUM_SECRET", &format!("{SECRET_ARN}ieum")),
             ("ANSWERS_TABLE", "answers"),
             ("BREAKERS_TABLE", "breakers"),
             ("EMAIL_QUEUE_URL", &queue),

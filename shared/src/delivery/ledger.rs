@@ -163,7 +163,7 @@ pub struct NewMessage {
 pub struct Message {
     /// What it has come to.
     pub state: State,
-    /// The attempts begun so far.
+    /// The attempts written down so far; one whose slot was lost meanwhile was not made.
     pub attempt: i64,
     /// The list it is worked off from.
     pub list: String,

@@ -1,8 +1,8 @@
 //! Makes connections, or hands out the one that was made ahead.
 //!
 //! A connection costs a name, three journeys and a handshake, and a function has a whole processor for that only before
-//! its first request. This file refuses to hand out what may have been hung up on meanwhile: a sandbox that was frozen
-//! makes its connection anew.
+//! its first request. This file refuses to hand out what has lain for more than ten seconds: a sandbox that was frozen makes
+//! its connection anew. Whoever was hung up on sooner loses an attempt, so nobody who sends messages connects ahead.
 
 use std::fmt;
 use std::future::ready;

@@ -112,6 +112,7 @@ async fn whoever_could_not_be_reached_ahead_is_asked_all_the_same() {
     let greeted = Url::parse(&format!("https://{}/", silent.local_addr().unwrap())).unwrap();
     assert_eq!(client.connect_ahead(&greeted, SHORT).await.unwrap_err().label(), "unreachable");
     let (theirs, _) = counting();
+    client.connect_ahead(&theirs, Duration::ZERO).await.unwrap_err();
     assert_eq!(client.exchange(to(theirs, Replay::Never)).await.unwrap().status, 200);
 }
 

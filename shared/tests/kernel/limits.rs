@@ -76,7 +76,7 @@ async fn a_caller_waits_for_so_many_trips_and_no_more() {
         waited(&plain, 1).await;
         advance(ms(200)).await;
     }
-    // A reading of the circuit is good for up to a second, drawn anew each time: one may be due now.
+    // A reading of the circuit is good for 0.8 to 1.2 s, drawn anew each time: one may be due now.
     assert!(waited(&plain, 1).await <= 1, "the circuit is open");
     assert_eq!(waited(&plain, 1).await, 0, "and known to be");
     assert_eq!(waited(&late, 1).await, 1, "another environment has yet to learn it");

@@ -7,9 +7,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use ieum::aws::Aws;
+use ieum::config::Env;
+use ieum::http::HttpClient;
 use ieum::secrets::{ExposeSecret, SecretError, SecretName, SecretSource, Secrets};
+use ieum::start::Kernel;
+use ieum::store::MemoryStore;
 use ieum::telemetry::LogLevel;
-use ieum::testing::aws_at;
+use ieum::testing::{TokioClock, aws_at, door};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::{advance, pause, resume};
@@ -56,6 +61,11 @@ impl Vault {
     }
 
     async fn serve(self) -> (Arc<Self>, Secrets) {
+        let (vault, aws) = self.listen().await;
+        (vault, Secrets::new(Some(aws.secrets())))
+    }
+
+    async fn listen(self) -> (Arc<Self>, Aws) {
         let vault = Arc::new(self);
         let shared = Arc::clone(&vault);
         let router = Router::new().route(
@@ -67,7 +77,7 @@ impl Vault {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, router).await });
-        (vault, Secrets::new(Some(aws_at(&endpoint).secrets())))
+        (vault, aws_at(&endpoint))
     }
 
     fn asked(&self) -> Vec<String> {
@@ -96,6 +106,22 @@ async fn all_secrets_of_a_start_come_with_one_request_by_name_or_by_arn() {
     assert_eq!(text(&secrets, "one").await.unwrap(), "text of one");
     assert_eq!(text(&secrets, &by_arn).await.unwrap(), "text of two");
     assert_eq!(text(&secrets, "one").await.unwrap(), "text of one", "for each who asks");
+    assert_eq!(vault.asked(), ["BatchGetSecretValue"]);
+}
+
+#[tokio::test]
+async fn a_start_reads_the_secrets_that_its_variables_name_at_once() {
+    let vault = Vault::with(names(&["nts"]));
+    vault.texts.lock().unwrap().insert("ieum".to_owned(), door::ieum_secret(&[]).to_string());
+    let (vault, aws) = vault.listen().await;
+    let (ieum, nts) = (arn_of("ieum"), arn_of("nts"));
+    let env = Env::from([("STAGE", "dev"), ("TABLE_NAME", "t"), ("BUCKET_NAME", "b")]);
+    let env = env.with("IEUM_SECRET", &ieum).with("NTS_SECRET", &nts);
+    let common = env.read(|reader| reader.common()).unwrap();
+    let (http, store) = (HttpClient::new(None).unwrap(), Arc::new(MemoryStore::new()));
+    let kernel = Kernel::over(&common, http, TokioClock::start(), store, Some(aws.secrets())).await.unwrap();
+    let fetched = kernel.secrets.fetch(&SecretName::Managed(nts)).await.unwrap();
+    assert_eq!(fetched.expose_secret(), "text of nts");
     assert_eq!(vault.asked(), ["BatchGetSecretValue"]);
 }
 
