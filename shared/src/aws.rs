@@ -1,7 +1,10 @@
 //! The AWS clients of a process, over the one HTTP client.
 //!
-//! Made once, in `main`, before the first request. The SDK's own retries are off for the table, whose updates must not be
-//! repeated unseen; every other client keeps one retry for a broken connection after a freeze.
+//! Made once, in `main`, before the first request. Nothing is repeated for the table, whose updates must not be repeated
+//! unseen; every other client asks a second time, for a connection may have broken while the process was frozen.
+//!
+//! The table, secrets, queues and events speak AWS's JSON protocol ([`json`]). S3, which speaks XML and streams, has the SDK's
+//! client, and a function without blobs does not carry it.
 //!
 //! Where and as whom a function calls AWS is what Lambda sets in its environment, and nothing else is asked: no profile,
 //! no metadata service, no token exchange. The SDK's own chain of all of these is a tenth of a function's size, and reads files
@@ -24,25 +27,44 @@ use crate::blobs::S3Blobs;
 use crate::config::aws_variable as variable;
 use crate::events::EventBus;
 use crate::http::HttpClient;
-use crate::provider::Cause;
 use crate::queue::SqsQueue;
+use crate::secrets::SecretsManager;
+use crate::sigv4::Signer;
 use crate::store::DynamoStore;
+
+pub mod json;
 
 /// How long an AWS call may take in all. The kernel's state has a shorter limit of its own.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The client of Secrets Manager.
-pub use aws_sdk_secretsmanager::Client as SecretsManager;
-
-/// A variable that Lambda sets in every environment is missing.
+/// Why AWS cannot be called.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not set: a function has it from Lambda")]
-pub struct NotInLambda(&'static str);
+pub enum SetUpError {
+    /// A variable that Lambda sets in every environment is missing.
+    #[error("`{0}` is not set: a function has it from Lambda")]
+    NotInLambda(&'static str),
+    /// No region is set.
+    #[error("no AWS region is set")]
+    NoRegion,
+    /// There are neither a role nor keys.
+    #[error("there are no AWS credentials")]
+    NoCredentials,
+    /// What is set as the address of a service is none.
+    #[error("what is set as the address of {0} is no address")]
+    Address(&'static str, #[source] url::ParseError),
+}
 
 /// Where AWS clients come from.
 #[derive(Clone, Debug)]
 pub struct Aws {
+    /// For S3's client.
     config: Arc<SdkConfig>,
+    region: Arc<str>,
+    role: SharedCredentialsProvider,
+    table: json::Client,
+    secrets: json::Client,
+    queues: json::Client,
+    events: json::Client,
 }
 
 impl Aws {
@@ -51,9 +73,9 @@ impl Aws {
     /// its forms for single services say that AWS is elsewhere.
     ///
     /// # Errors
-    /// [`NotInLambda`] when region or credentials are missing.
-    pub fn of_environment(http: HttpClient) -> Result<Self, NotInLambda> {
-        let needed = |name| variable(name).ok_or(NotInLambda(name));
+    /// [`SetUpError`].
+    pub fn of_environment(http: HttpClient) -> Result<Self, SetUpError> {
+        let needed = |name| variable(name).ok_or(SetUpError::NotInLambda(name));
         let region = needed("AWS_REGION")?;
         let (id, key) = (needed("AWS_ACCESS_KEY_ID")?, needed("AWS_SECRET_ACCESS_KEY")?);
         let credentials = Credentials::new(id, key, variable("AWS_SESSION_TOKEN"), None, "Lambda");
@@ -63,25 +85,35 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .service_config(Variables);
         config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
-        Ok(Self::of(config.build(), http))
+        Self::of(config.build(), http)
     }
 
     /// Where and as whom `config` says, through `http`.
-    pub fn of(config: SdkConfig, http: HttpClient) -> Self {
+    ///
+    /// # Errors
+    /// [`SetUpError`].
+    pub fn of(config: SdkConfig, http: HttpClient) -> Result<Self, SetUpError> {
+        let region: Arc<str> = config.region().ok_or(SetUpError::NoRegion)?.as_ref().into();
+        let role = config.credentials_provider().ok_or(SetUpError::NoCredentials)?;
+        let signer = Signer::Role(role.clone());
+        let client = |service: &json::Service| -> Result<json::Client, SetUpError> {
+            let url = endpoint(&config, service.id, service.name)?;
+            Ok(json::Client::new(*service, http.clone(), url, Arc::clone(&region), signer.clone()))
+        };
+        let (table, secrets) = (client(&json::DYNAMODB)?.asking_once(), client(&json::SECRETS_MANAGER)?);
+        let (queues, events) = (client(&json::SQS)?, client(&json::EVENTBRIDGE)?);
         let timeouts = TimeoutConfig::builder().operation_timeout(OPERATION_TIMEOUT).build();
         let config = config
             .into_builder()
             .http_client(http)
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(2));
-        Self { config: Arc::new(config.build()) }
+        Ok(Self { config: Arc::new(config.build()), region, role, table, secrets, queues, events })
     }
 
     /// The store in `table`.
     pub fn store(&self, table: &str) -> DynamoStore {
-        let config =
-            aws_sdk_dynamodb::config::Builder::from(&*self.config).retry_config(RetryConfig::disabled()).build();
-        DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), table)
+        DynamoStore::new(self.table.clone(), table)
     }
 
     /// The blobs in `bucket`.
@@ -105,47 +137,46 @@ impl Aws {
 
     /// The queue at `url`.
     pub fn queue(&self, url: &str) -> SqsQueue {
-        SqsQueue::new(self.sqs(), url)
+        SqsQueue::new(self.queues.clone(), url)
     }
 
-    /// The SQS client, for messages that are no wake-ups.
-    pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        aws_sdk_sqs::Client::new(&self.config)
-    }
-
-    /// Who this process is to AWS, for a request that is signed without an SDK client.
-    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
-        self.config.credentials_provider()
+    /// Who this process is to AWS, for requests that are signed by hand.
+    pub fn signer(&self) -> Signer {
+        Signer::Role(self.role.clone())
     }
 
     /// The region.
-    ///
-    /// # Errors
-    /// When none is set.
-    pub fn region(&self) -> Result<String, Cause> {
-        Ok(self.config.region().ok_or("no AWS region is set")?.to_string())
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
-    /// Where `service` answers in this region, for a request that is signed without an SDK client.
+    /// Where the service answers that is called `id` in the names of variables (`AWS_ENDPOINT_URL_…`) and `name` in those of
+    /// hosts, for requests that are signed by hand.
     ///
     /// # Errors
-    /// When no region is set, or what is set is no address.
-    pub fn endpoint(&self, service: &str) -> Result<Url, Cause> {
-        match self.config.endpoint_url() {
-            Some(url) => Ok(Url::parse(url)?),
-            None => Ok(Url::parse(&format!("https://{service}.{}.amazonaws.com", self.region()?))?),
-        }
+    /// [`SetUpError::Address`].
+    pub fn endpoint(&self, id: &'static str, name: &str) -> Result<Url, SetUpError> {
+        endpoint(&self.config, id, name)
     }
 
     /// The event bus of this name or ARN.
     pub fn events(&self, bus: &str) -> EventBus {
-        EventBus::new(aws_sdk_eventbridge::Client::new(&self.config), bus)
+        EventBus::new(self.events.clone(), bus)
     }
 
-    /// The Secrets Manager client.
-    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
-        aws_sdk_secretsmanager::Client::new(&self.config)
+    /// Secrets Manager.
+    pub fn secrets(&self) -> SecretsManager {
+        SecretsManager::new(self.secrets.clone())
     }
+}
+
+fn endpoint(config: &SdkConfig, id: &'static str, name: &str) -> Result<Url, SetUpError> {
+    let region = config.region().ok_or(SetUpError::NoRegion)?;
+    let key = ServiceConfigKey::builder().service_id(id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let own = key.ok().and_then(|key| config.service_config()?.load_config(key));
+    let set = own.as_deref().or(config.endpoint_url());
+    let url = set.map_or_else(|| format!("https://{name}.{region}.amazonaws.com"), str::to_owned);
+    Url::parse(&url).map_err(|error| SetUpError::Address(id, error))
 }
 
 /// What variables say of single services, as `AWS_ENDPOINT_URL_SECRETS_MANAGER` does

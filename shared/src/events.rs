@@ -11,10 +11,10 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::aws::json::Client;
 use crate::clock::Timestamp;
 use crate::provider::Cause;
 
@@ -114,35 +114,48 @@ pub trait Publisher: fmt::Debug + Send + Sync {
 /// the `detail`.
 #[derive(Clone, Debug)]
 pub struct EventBus {
-    client: aws_sdk_eventbridge::Client,
+    client: Client,
     bus: String,
 }
 
 impl EventBus {
-    /// The bus of this name or ARN.
-    pub fn new(client: aws_sdk_eventbridge::Client, bus: impl Into<String>) -> Self {
+    pub(crate) fn new(client: Client, bus: impl Into<String>) -> Self {
         Self { client, bus: bus.into() }
     }
 
-    fn entry(&self, event: &CloudEvent) -> PutEventsRequestEntry {
-        PutEventsRequestEntry::builder()
-            .event_bus_name(&self.bus)
-            .source(&event.source)
-            .detail_type(&event.r#type)
-            .detail(event.json())
-            .build()
+    fn entry(&self, event: &CloudEvent) -> Value {
+        json!({
+            "EventBusName": self.bus,
+            "Source": event.source,
+            "DetailType": event.r#type,
+            "Detail": event.json(),
+        })
     }
+}
+
+/// The answer, which is 200 even where none of the events was taken; each entry says why.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Taken {
+    failed_entry_count: usize,
+    #[serde(default)]
+    entries: Vec<TakenEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TakenEntry {
+    error_code: Option<String>,
 }
 
 #[async_trait]
 impl Publisher for EventBus {
     async fn publish(&self, events: &[CloudEvent]) -> Result<(), Cause> {
         for chunk in events.chunks(ENTRIES) {
-            let entries = chunk.iter().map(|event| self.entry(event)).collect();
-            let answer = self.client.put_events().set_entries(Some(entries)).send().await?;
+            let entries: Vec<Value> = chunk.iter().map(|event| self.entry(event)).collect();
+            let answer: Taken = self.client.call("PutEvents", &json!({"Entries": entries})).await?;
             if answer.failed_entry_count > 0 {
-                // The service answers 200 when it took none of them; each entry says why.
-                let codes: Vec<&str> = answer.entries().iter().filter_map(|entry| entry.error_code()).collect();
+                let codes: Vec<&String> = answer.entries.iter().filter_map(|entry| entry.error_code.as_ref()).collect();
                 return Err(format!("{} of {} events were not taken: {codes:?}", codes.len(), chunk.len()).into());
             }
         }

@@ -1,4 +1,4 @@
-//! The one HTTP client of a process, for the providers and for the AWS SDK alike.
+//! The one HTTP client of a process, for the providers, for AWS and for its SDK alike.
 //!
 //! One client means one TLS stack (rustls, ring, Mozilla's roots compiled in), one connection pool and one start-up cost.
 //! It makes one exchange at a time: no retries, no redirects (a provider that redirects is misconfigured or attacked),
@@ -29,7 +29,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::clock::{CorrectedClock, Timestamp, millis};
+use crate::clock::{Clock, CorrectedClock, SystemClock, Timestamp, millis};
 use crate::error::chain;
 use crate::policy::Replay;
 use crate::provider::{Cause, ProviderError};
@@ -237,7 +237,7 @@ impl HttpClient {
             "http.request"
         );
         let began = Instant::now();
-        let outcome = self.send(&method, &url, headers, body, replay).await;
+        let outcome = self.send(&method, &url, headers, body, replay, MAX_RESPONSE_BYTES).await;
         let duration_ms = millis(began.elapsed());
         match &outcome {
             Ok(answer) => tracing::debug!(
@@ -269,6 +269,7 @@ impl HttpClient {
         headers: HeaderMap,
         body: Bytes,
         replay: Replay,
+        most_bytes: usize,
     ) -> Result<Incoming, ProviderError> {
         let broken = |cause: Cause| match replay {
             Replay::Safe | Replay::WithKey => ProviderError::Unreachable(cause),
@@ -283,12 +284,41 @@ impl HttpClient {
             if error.is_connect() { ProviderError::Unreachable(Box::new(error)) } else { broken(Box::new(error)) }
         })?;
         let (head, body) = response.into_parts();
-        let body = match Limited::new(body, MAX_RESPONSE_BYTES).collect().await {
+        let body = match Limited::new(body, most_bytes).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => return Err(ProviderError::Malformed(error)),
             Err(error) => return Err(broken(error)),
         };
         Ok(Incoming { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// What AWS is asked without an SDK client ([`crate::aws::json`]).
+impl HttpClient {
+    /// Makes one exchange with AWS, whose answer has at most `most_bytes` and says what time it is. Nothing of it is logged:
+    /// it may be a secret.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`].
+    pub(crate) async fn ask_aws(&self, outgoing: Outgoing, most_bytes: usize) -> Result<Incoming, ProviderError> {
+        let Outgoing { method, url, headers, body, replay } = outgoing;
+        let sent = self.clock.as_ref().map(|clock| clock.raw_now());
+        let answer = self.send(&method, &url, headers, body, replay, most_bytes).await?;
+        self.tell_time(sent, &answer.headers);
+        Ok(answer)
+    }
+
+    /// What time it is by AWS's answers so far.
+    pub(crate) fn aws_now(&self) -> Timestamp {
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    /// Tells the clock what the `Date` of an answer says, whose request was sent at `sent` by the uncorrected clock.
+    fn tell_time(&self, sent: Option<Timestamp>, answer: &HeaderMap) {
+        let date = answer.get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
+        if let (Some(clock), Some(sent), Some(date)) = (&self.clock, sent, date) {
+            clock.observe(sent, clock.raw_now(), Timestamp::from_millis(date.unix_timestamp() * 1_000));
+        }
     }
 }
 
@@ -300,10 +330,7 @@ impl HttpClient {
     /// # Errors
     /// [`ProviderError::Unreachable`].
     pub async fn reach(&self, url: &Url) -> Result<(), ProviderError> {
-        match tokio::time::timeout(REACH_TIMEOUT, self.connector.connect(uri_of(url)?)).await {
-            Ok(connected) => connected.map(drop).map_err(ProviderError::Unreachable),
-            Err(elapsed) => Err(ProviderError::Unreachable(Box::new(elapsed))),
-        }
+        connected(REACH_TIMEOUT, self.connector.connect(uri_of(url)?)).await.map(drop)
     }
 
     /// The same within `limit`, and keeps the connection for a request to that host that comes within ten seconds.
@@ -311,22 +338,23 @@ impl HttpClient {
     /// # Errors
     /// [`ProviderError::Unreachable`]; requests will then connect by themselves.
     pub async fn connect_ahead(&self, url: &Url, limit: Duration) -> Result<(), ProviderError> {
-        match tokio::time::timeout(limit, self.connector.connect_ahead(uri_of(url)?)).await {
-            Ok(connected) => connected.map_err(ProviderError::Unreachable),
-            Err(elapsed) => Err(ProviderError::Unreachable(Box::new(elapsed))),
-        }
+        connected(limit, self.connector.connect_ahead(uri_of(url)?)).await
     }
+}
+
+async fn connected<T>(limit: Duration, connecting: impl Future<Output = Result<T, Cause>>) -> Result<T, ProviderError> {
+    let connected = tokio::time::timeout(limit, connecting).await;
+    connected.map_err(|elapsed| ProviderError::Unreachable(Box::new(elapsed)))?.map_err(ProviderError::Unreachable)
 }
 
 fn uri_of(url: &Url) -> Result<http::Uri, ProviderError> {
     url.as_str().parse().map_err(|error| ProviderError::Malformed(Box::new(error)))
 }
 
-/// As the AWS SDK's client. Its limit on reading is honoured; connecting has ours, and the whole operation the SDK's own.
+/// As the SDK's client, for S3. Its limit on reading is honoured; connecting has ours, and the whole operation the SDK's own.
 impl SdkHttpClient for HttpClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        let limit = settings.read_timeout();
-        SharedHttpConnector::new(SdkConnector { client: self.inner.clone(), limit, clock: self.clock.clone() })
+        SharedHttpConnector::new(SdkConnector { client: self.clone(), limit: settings.read_timeout() })
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {
@@ -334,25 +362,19 @@ impl SdkHttpClient for HttpClient {
     }
 }
 
+#[derive(Debug)]
 struct SdkConnector {
-    client: Client<Connector, SdkBody>,
+    client: HttpClient,
     limit: Option<Duration>,
-    clock: Option<Arc<CorrectedClock>>,
-}
-
-impl fmt::Debug for SdkConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SdkConnector")
-    }
 }
 
 impl SdkHttpConnector for SdkConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, limit, clock) = (self.client.clone(), self.limit, self.clock.clone());
+        let (client, limit) = (self.client.clone(), self.limit);
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let sent = clock.as_ref().map(|clock| clock.raw_now());
-            let response = client.request(request);
+            let sent = client.clock.as_ref().map(|clock| clock.raw_now());
+            let response = client.inner.request(request);
             let response = match limit {
                 None => response.await,
                 Some(limit) => tokio::time::timeout(limit, response)
@@ -360,10 +382,7 @@ impl SdkHttpConnector for SdkConnector {
                     .map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?,
             };
             let response = response.map_err(|error| ConnectorError::io(error.into()))?;
-            let date = response.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
-            if let (Some(clock), Some(sent), Some(date)) = (clock, sent, date) {
-                clock.observe(sent, clock.raw_now(), Timestamp::from_millis(date.unix_timestamp() * 1_000));
-            }
+            client.tell_time(sent, response.headers());
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::aws::json::{AwsError, Client};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error::chain;
 use crate::planted::{Rule, broken};
@@ -130,32 +132,108 @@ impl Summons {
 /// A queue of SQS.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
-    client: aws_sdk_sqs::Client,
+    client: Client,
     url: String,
 }
 
+/// A message as SQS hands it out.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Message {
+    /// Its body.
+    pub body: String,
+    /// By which it is deleted.
+    pub receipt_handle: String,
+}
+
 impl SqsQueue {
-    /// The queue at `url`.
-    pub fn new(client: aws_sdk_sqs::Client, url: impl Into<String>) -> Self {
+    pub(crate) fn new(client: Client, url: impl Into<String>) -> Self {
         Self { client, url: url.into() }
     }
 
-    /// Sends up to [`BATCH`] messages; how many of them were not taken.
-    async fn send(&self, wake_ups: &[WakeUp]) -> Result<usize, Cause> {
+    /// Sends one message
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
+    ///
+    /// # Errors
+    /// It may or may not be in the queue.
+    pub async fn send(&self, body: &str) -> Result<(), AwsError> {
+        let message = json!({"QueueUrl": self.url, "MessageBody": body});
+        let IgnoredAny = self.client.call("SendMessage", &message).await?;
+        Ok(())
+    }
+
+    /// Up to `most` messages, ten at most, which nobody else is given until they are deleted or their time is up
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>).
+    ///
+    /// # Errors
+    /// When the queue could not be asked.
+    pub async fn receive(&self, most: usize) -> Result<Vec<Message>, AwsError> {
+        #[derive(Deserialize)]
+        struct Received {
+            #[serde(default, rename = "Messages")]
+            messages: Vec<Message>,
+        }
+        let wish = json!({"QueueUrl": self.url, "MaxNumberOfMessages": most.min(BATCH)});
+        let received: Received = self.client.call("ReceiveMessage", &wish).await?;
+        Ok(received.messages)
+    }
+
+    /// Deletes a message that was received
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html>).
+    ///
+    /// # Errors
+    /// It will be handed out again, unless it is gone.
+    async fn delete(&self, message: &Message) -> Result<(), AwsError> {
+        let wish = json!({"QueueUrl": self.url, "ReceiptHandle": message.receipt_handle});
+        let IgnoredAny = self.client.call("DeleteMessage", &wish).await?;
+        Ok(())
+    }
+
+    /// About how many messages there are
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
+    async fn depth(&self) -> Result<u32, Cause> {
+        #[derive(Deserialize)]
+        struct Told {
+            #[serde(rename = "Attributes")]
+            attributes: Attributes,
+        }
+        #[derive(Deserialize)]
+        struct Attributes {
+            #[serde(rename = "ApproximateNumberOfMessages")]
+            depth: String,
+        }
+        let wish = json!({"QueueUrl": self.url, "AttributeNames": ["ApproximateNumberOfMessages"]});
+        let told: Told = self.client.call("GetQueueAttributes", &wish).await?;
+        Ok(told.attributes.depth.parse()?)
+    }
+
+    /// Sends up to [`BATCH`] wake-ups; how many of them were not taken.
+    async fn send_batch(&self, wake_ups: &[WakeUp]) -> Result<usize, Cause> {
+        #[derive(Deserialize)]
+        struct Sent {
+            #[serde(default, rename = "Failed")]
+            failed: Vec<Failed>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Failed {
+            code: String,
+            sender_fault: bool,
+        }
         let mut entries = Vec::with_capacity(wake_ups.len());
         for (place, wake_up) in wake_ups.iter().enumerate() {
-            let delay = i32::try_from(wake_up.after.min(LONGEST_DELAY).as_millis().div_ceil(1_000))?;
-            let entry = SendMessageBatchRequestEntry::builder()
-                .id(place.to_string())
-                .delay_seconds(delay)
-                .message_body(serde_json::to_string(&Summons::of(wake_up))?);
-            entries.push(entry.build()?);
+            entries.push(json!({
+                "Id": place.to_string(),
+                "DelaySeconds": u32::try_from(wake_up.after.min(LONGEST_DELAY).as_millis().div_ceil(1_000))?,
+                "MessageBody": serde_json::to_string(&Summons::of(wake_up))?,
+            }));
         }
-        let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await?;
-        for failed in sent.failed() {
-            tracing::warn!(target: "ieum::queue", code = failed.code(), our_fault = failed.sender_fault(), "not_taken");
+        let wish = json!({"QueueUrl": self.url, "Entries": entries});
+        let sent: Sent = self.client.call("SendMessageBatch", &wish).await?;
+        for Failed { code, sender_fault } in &sent.failed {
+            tracing::warn!(target: "ieum::queue", code, our_fault = sender_fault, "not_taken");
         }
-        Ok(sent.failed().len())
+        Ok(sent.failed.len())
     }
 }
 
@@ -164,7 +242,7 @@ impl Queue for SqsQueue {
     async fn wake(&self, wake_ups: &[WakeUp]) -> Result<(), Cause> {
         let (mut lost, mut cause) = (0, None);
         for batch in wake_ups.chunks(BATCH) {
-            match self.send(batch).await {
+            match self.send_batch(batch).await {
                 Ok(failed) => lost += failed,
                 Err(error) => {
                     lost += batch.len();
@@ -186,15 +264,14 @@ impl Queue for SqsQueue {
 /// times.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
-    client: aws_sdk_sqs::Client,
-    url: String,
+    dead: SqsQueue,
     queue: SqsQueue,
 }
 
 impl DeadLetters {
     /// The dead letters at `url`, of `queue`.
     pub fn new(url: impl Into<String>, queue: SqsQueue) -> Self {
-        Self { client: queue.client.clone(), url: url.into(), queue }
+        Self { dead: SqsQueue::new(queue.client.clone(), url), queue }
     }
 
     /// About how many there are: SQS counts a moment late.
@@ -202,11 +279,7 @@ impl DeadLetters {
     /// # Errors
     /// When the queue could not be asked.
     pub async fn depth(&self) -> Result<u32, Cause> {
-        let count = QueueAttributeName::ApproximateNumberOfMessages;
-        let told =
-            self.client.get_queue_attributes().queue_url(&self.url).attribute_names(count.clone()).send().await?;
-        let count = told.attributes().and_then(|attributes| attributes.get(&count));
-        Ok(count.ok_or("the queue does not say how many messages it has")?.parse()?)
+        self.dead.depth().await
     }
 
     /// Puts up to `limit` of them back into their queue, and says how many those were. Each is sent before it is deleted, so
@@ -217,17 +290,13 @@ impl DeadLetters {
     pub async fn redrive(&self, limit: usize) -> Result<usize, Cause> {
         let mut redriven = 0;
         while redriven < limit {
-            let most = i32::try_from(BATCH.min(limit - redriven))?;
-            let received =
-                self.client.receive_message().queue_url(&self.url).max_number_of_messages(most).send().await?;
-            if received.messages().is_empty() {
+            let messages = self.dead.receive(limit - redriven).await?;
+            if messages.is_empty() {
                 break;
             }
-            for message in received.messages() {
-                let body = message.body().unwrap_or_default();
-                self.client.send_message().queue_url(&self.queue.url).message_body(body).send().await?;
-                let receipt = message.receipt_handle().unwrap_or_default();
-                self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await?;
+            for message in messages {
+                self.queue.send(&message.body).await?;
+                self.dead.delete(&message).await?;
                 redriven += 1;
             }
         }

@@ -14,14 +14,16 @@ use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::types::SecretValueEntry;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
+use crate::aws::json::{AwsError, Client};
+use crate::clock::Timestamp;
 use crate::error::chain;
 use crate::provider::Cause;
 
@@ -81,33 +83,94 @@ pub trait SecretSource: fmt::Debug + Send + Sync {
     async fn fetch(&self, name: &SecretName) -> Result<SecretString, SecretError>;
 }
 
+/// Secrets Manager, as far as it is asked anything here.
+#[derive(Clone, Debug)]
+pub struct SecretsManager(Client);
+
+/// A secret's value, as both operations that read one answer
+/// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_SecretValueEntry.html>).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SecretValue {
+    #[serde(rename = "ARN")]
+    arn: Option<String>,
+    name: Option<String>,
+    secret_string: Option<SecretString>,
+}
+
+/// What a secret is called, and when its value was written last.
+#[derive(Debug)]
+pub struct Described {
+    /// The name without the ARN around it; absent where Secrets Manager leaves it out.
+    pub name: Option<String>,
+    /// When it was written; absent where Secrets Manager does not say.
+    pub changed: Option<Timestamp>,
+}
+
+impl SecretsManager {
+    pub(crate) fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>.
+    async fn value(&self, id: &str) -> Result<SecretValue, AwsError> {
+        self.0.call("GetSecretValue", &json!({"SecretId": id})).await
+    }
+
+    /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>.
+    async fn values(&self, ids: &[String]) -> Result<Vec<SecretValue>, AwsError> {
+        #[derive(Deserialize)]
+        struct Values {
+            #[serde(default, rename = "SecretValues")]
+            values: Vec<SecretValue>,
+        }
+        let answer: Values = self.0.call("BatchGetSecretValue", &json!({"SecretIdList": ids})).await?;
+        Ok(answer.values)
+    }
+
+    /// What the secret of this name or ARN is, without its value
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html>).
+    ///
+    /// # Errors
+    /// Any [`AwsError`].
+    pub async fn describe(&self, id: &str) -> Result<Described, AwsError> {
+        /// Times in seconds since the epoch, with fractions.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            name: Option<String>,
+            last_changed_date: Option<f64>,
+            created_date: Option<f64>,
+        }
+        let Answer { name, last_changed_date, created_date } =
+            self.0.call("DescribeSecret", &json!({"SecretId": id})).await?;
+        let changed = last_changed_date.or(created_date).and_then(|at| Duration::try_from_secs_f64(at).ok());
+        Ok(Described { name, changed: changed.map(|since_1970| Timestamp::default().after(since_1970)) })
+    }
+}
+
 /// Secrets Manager, and files for local runs.
 #[derive(Debug)]
 pub struct Secrets {
-    managed: Option<Client>,
+    managed: Option<SecretsManager>,
     /// What was read ahead, by the name it will be asked for, and when.
     ahead: SyncMutex<HashMap<String, (SecretString, Instant)>>,
 }
 
 impl Secrets {
     /// Secrets Manager behind `managed`, which is absent when a function runs without AWS.
-    pub fn new(managed: Option<Client>) -> Self {
+    pub fn new(managed: Option<SecretsManager>) -> Self {
         Self { managed, ahead: SyncMutex::default() }
     }
 
     /// Reads all of `names` at once, for whoever asks for them in the next seconds. One that cannot be had is left to be
     /// asked for by itself, which will say why.
     pub async fn read_ahead(&self, names: &[String]) {
-        let Some(client) = self.managed.as_ref().filter(|_| names.len() > 1) else { return };
+        let Some(managed) = self.managed.as_ref().filter(|_| names.len() > 1) else { return };
         for names in names.chunks(MOST_AT_ONCE) {
-            let asked = client.batch_get_secret_value().set_secret_id_list(Some(names.to_vec())).send();
             // A region takes a hundred of these a second, and ten thousand that ask for one.
-            let answer = match timeout(REREAD_TIMEOUT, asked).await {
-                Ok(Ok(answer)) => Ok(answer.secret_values.unwrap_or_default()),
-                Ok(Err(error)) => Err(chain(&error)),
-                Err(elapsed) => Err(chain(&elapsed)),
-            };
-            let values = match answer {
+            let answer = timeout(REREAD_TIMEOUT, managed.values(names)).await.map_err(|elapsed| chain(&elapsed));
+            let values = match answer.and_then(|answer| answer.map_err(|error| chain(&error))) {
                 Ok(values) => values,
                 Err(error) => {
                     tracing::warn!(target: "ieum::secrets", error, "secrets.one_by_one");
@@ -115,10 +178,10 @@ impl Secrets {
                 }
             };
             let (mut ahead, now) = (self.ahead(), Instant::now());
-            for SecretValueEntry { arn, name, secret_string, .. } in values {
+            for SecretValue { arn, name, secret_string } in values {
                 let asked = names.iter().find(|asked| [&arn, &name].into_iter().flatten().any(|it| it == *asked));
                 if let (Some(asked), Some(text)) = (asked, secret_string) {
-                    ahead.insert(asked.clone(), (text.into(), now));
+                    ahead.insert(asked.clone(), (text, now));
                 }
             }
         }
@@ -149,15 +212,10 @@ impl SecretSource for Secrets {
                 let part = whole.get(member).ok_or_else(|| unreadable("the file has no such member".into()))?;
                 Ok(part.to_string().into())
             }
-            (SecretName::Managed(id), Some(client)) => client
-                .get_secret_value()
-                .secret_id(id)
-                .send()
-                .await
-                .map_err(|error| unreadable(Box::new(error)))?
-                .secret_string
-                .map(SecretString::from)
-                .ok_or_else(|| unreadable("it holds no text".into())),
+            (SecretName::Managed(id), Some(managed)) => {
+                let value = managed.value(id).await.map_err(|error| unreadable(Box::new(error)))?;
+                value.secret_string.ok_or_else(|| unreadable("it holds no text".into()))
+            }
             (SecretName::Managed(_), None) => Err(unreadable("there is no AWS here".into())),
         }
     }

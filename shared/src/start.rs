@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::answers::{AnswerCache, ManualEntries, RequestKeys, Response};
 use crate::api::{CallerLimits, Edge};
 use crate::auth::{Door, IeumSecret};
-use crate::aws::{Aws, NotInLambda};
+use crate::aws::{Aws, SetUpError};
 use crate::blobs::{Blobs, MemoryBlobs};
 use crate::checkup::Checkup;
 use crate::clock::{CorrectedClock, SharedClock, SystemClock};
@@ -28,7 +28,9 @@ use crate::resilience::cache::CachePolicy;
 use crate::resilience::circuit_breaker::BreakerPolicy;
 use crate::resilience::rate_limit::RatePolicy;
 use crate::rollups::Rollups;
-use crate::secrets::{Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets};
+use crate::secrets::{
+    Secret, SecretError, SecretName, SecretShape, SecretSource, SecretString, Secrets, SecretsManager,
+};
 use crate::settings::{Live, Schema, Settings, Texts};
 use crate::sigv4::Signer;
 use crate::store::{BoundedStore, MemoryStore, Read, Store};
@@ -46,7 +48,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The process does not know where and as whom to call AWS.
     #[error("AWS cannot be called")]
-    Aws(#[from] NotInLambda),
+    Aws(#[from] SetUpError),
     /// A secret cannot be read.
     #[error("a secret cannot be read")]
     Secret(#[from] SecretError),
@@ -123,17 +125,21 @@ impl Kernel {
         http: HttpClient,
         clock: SharedClock,
         durable: Arc<dyn Store>,
-        managed: Option<aws_sdk_secretsmanager::Client>,
+        managed: Option<SecretsManager>,
     ) -> Result<Self, StartError> {
-        let secrets = Arc::new(Secrets::new(managed));
+        let managed = Arc::new(Secrets::new(managed));
+        let secrets: Arc<dyn SecretSource> = managed.clone();
         // Connections are made while secrets are fetched. A table or a provider that cannot be reached now may be later.
-        let (warmed, connected, ()) = tokio::join!(
+        let (warmed, connected, ieum) = tokio::join!(
             durable.get("warm", Read::Eventual),
             async {
                 let Some(url) = &common.first_provider else { return Ok(()) };
                 http.connect_ahead(url, CONNECTING_AHEAD).await
             },
-            secrets.read_ahead(&common.secrets),
+            async {
+                managed.read_ahead(&common.secrets).await;
+                own_secret(common, &secrets).await
+            },
         );
         if let Err(error) = warmed {
             tracing::warn!(target: "ieum::start", error = chain(&error), "store.cold");
@@ -141,8 +147,7 @@ impl Kernel {
         if let Err(error) = connected {
             tracing::info!(target: "ieum::start", error = chain(&error), "provider.cold");
         }
-        let secrets: Arc<dyn SecretSource> = secrets;
-        let ieum = Arc::new(own_secret(common, &secrets).await?);
+        let ieum = Arc::new(ieum?);
         let cache_key = STANDARD.decode(ieum.current().await.cache_key.expose_secret().trim());
         let cache_key = cache_key.ok().filter(|key| key.len() >= 16).ok_or(StartError::CacheKey)?;
         let quick = Arc::new(BoundedStore::new(Arc::clone(&durable), common.store_timeout));
@@ -178,9 +183,9 @@ impl Kernel {
     /// # Errors
     /// [`StartError`] when the secret cannot be read, or there is neither.
     pub async fn signer(&self, keys: Option<&SecretName>) -> Result<Signer, StartError> {
-        match (keys, self.aws.as_ref().and_then(Aws::credentials)) {
+        match (keys, &self.aws) {
             (Some(name), _) => Ok(Signer::Keys(self.secret(name).await?)),
-            (None, Some(role)) => Ok(Signer::Role(role)),
+            (None, Some(aws)) => Ok(aws.signer()),
             (None, None) => Err(StartError::NoCredentials),
         }
     }

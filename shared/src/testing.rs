@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_types::SdkConfig;
 use tokio::time::Instant;
 
@@ -46,7 +48,7 @@ fn aws_over(http: HttpClient, endpoint: &str) -> Aws {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .region(Region::from_static("ap-northeast-2"))
         .endpoint_url(endpoint);
-    Aws::of(config.build(), http)
+    Aws::of(config.build(), http).expect("region, keys and address")
 }
 
 /// Wall-clock time that passes as tokio's time does, so that a paused test can run hours.

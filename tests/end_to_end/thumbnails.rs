@@ -72,8 +72,8 @@ pub(crate) async fn a_broken_picture_is_a_dead_letter_with_its_cause(stage: &mut
     put(&aws, &picture(stage, "notes.txt"), b"buy more film\n").await;
     let url = stage.system.reference("ThumbnailDeadLetters").unwrap();
     let letter = eventually("the dead letter", async || {
-        let received = aws.sqs().receive_message().queue_url(url).send().await.unwrap();
-        received.messages().first().and_then(|message| message.body().map(str::to_owned))
+        let received = aws.queue(url).receive(1).await.unwrap();
+        received.into_iter().next().map(|message| message.body)
     });
     let letter: Value = serde_json::from_str(&letter.await).unwrap();
     assert_eq!(letter["cause"]["reason"], "broken");

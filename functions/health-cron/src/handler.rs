@@ -44,8 +44,8 @@ impl Function for Handler {
                 Scheduled::Backup(Of { of }) => self.backup(self.backups.make(&of)).await,
                 Scheduled::CheckBackup(Of { of }) => self.backup(self.backups.check(&of)).await,
                 Scheduled::Secrets(names) => {
-                    let (client, now) = (self.aws.secrets(), self.watch.clock.now());
-                    self.watch.found(secrets::findings(&client, &names, now).await).await
+                    let now = self.watch.clock.now();
+                    self.watch.found(secrets::findings(&self.aws.secrets(), &names, now).await).await
                 }
                 Scheduled::Reconcile(_) | Scheduled::Probe(_) => Err(Event::Scheduled(scheduled).unexpected()),
             }

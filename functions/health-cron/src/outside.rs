@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
-use ieum::aws::Aws;
+use ieum::aws::{Aws, SetUpError};
 use ieum::checkup::Checked;
 use ieum::clock::SharedClock;
 use ieum::http::{HttpClient, Incoming, Outgoing};
@@ -41,11 +41,10 @@ impl Outside {
     /// As who `aws` is, over `http`.
     ///
     /// # Errors
-    /// Without credentials or a region.
-    pub fn new(aws: &Aws, http: HttpClient, clock: SharedClock) -> Result<Self, Cause> {
-        let signer = Signer::Role(aws.credentials().ok_or("there are no AWS credentials")?);
-        let (lambda, sns) = (aws.endpoint("lambda")?, aws.endpoint("sns")?);
-        Ok(Self { http, clock, signer, region: aws.region()?, lambda, sns })
+    /// What is set as the address of one of them is none.
+    pub fn new(aws: &Aws, http: HttpClient, clock: SharedClock) -> Result<Self, SetUpError> {
+        let (lambda, sns) = (aws.endpoint("Lambda", "lambda")?, aws.endpoint("SNS", "sns")?);
+        Ok(Self { http, clock, signer: aws.signer(), region: aws.region().to_owned(), lambda, sns })
     }
 
     /// Asks `function` how its providers are.

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use ieum::clock::Timestamp;
 use ieum::error::chain;
 use ieum::resilience::health::{Finding, Reason};
+use ieum::secrets::SecretsManager;
 
 /// How old a secret may be.
 const MOST: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -16,13 +17,11 @@ fn judge(changed: Timestamp, now: Timestamp) -> Finding {
 }
 
 /// What each of `names` is. One that cannot be asked about is unclear; the log says why.
-pub async fn findings(client: &ieum::aws::SecretsManager, names: &[String], now: Timestamp) -> Vec<(String, Finding)> {
-    join_all(names.iter().map(async |name| match client.describe_secret().secret_id(name).send().await {
+pub async fn findings(secrets: &SecretsManager, names: &[String], now: Timestamp) -> Vec<(String, Finding)> {
+    join_all(names.iter().map(async |name| match secrets.describe(name).await {
         Ok(found) => {
-            let changed = found.last_changed_date().or_else(|| found.created_date());
-            let changed = changed.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis);
-            let finding = changed.map_or(Finding::Unclear, |changed| judge(changed, now));
-            (subject(found.name().unwrap_or(name)), finding)
+            let finding = found.changed.map_or(Finding::Unclear, |changed| judge(changed, now));
+            (subject(found.name.as_deref().unwrap_or(name)), finding)
         }
         Err(error) => {
             tracing::error!(target: "ieum::health_cron", secret_name = name, error = chain(&error), "secret.unknown");

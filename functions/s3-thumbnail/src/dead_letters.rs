@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ieum::provider::Cause;
+use ieum::queue::SqsQueue;
 use serde_json::Value;
 
 /// Where dead letters are put.
@@ -20,25 +21,10 @@ pub trait DeadLetters: fmt::Debug + Send + Sync {
     async fn bury(&self, letter: &Value) -> Result<(), Cause>;
 }
 
-/// A queue of SQS.
-#[derive(Clone, Debug)]
-pub struct SqsDeadLetters {
-    client: aws_sdk_sqs::Client,
-    url: String,
-}
-
-impl SqsDeadLetters {
-    /// The queue at `url`.
-    pub fn new(client: aws_sdk_sqs::Client, url: impl Into<String>) -> Self {
-        Self { client, url: url.into() }
-    }
-}
-
 #[async_trait]
-impl DeadLetters for SqsDeadLetters {
+impl DeadLetters for SqsQueue {
     async fn bury(&self, letter: &Value) -> Result<(), Cause> {
-        self.client.send_message().queue_url(&self.url).message_body(letter.to_string()).send().await?;
-        Ok(())
+        Ok(self.send(&letter.to_string()).await?)
     }
 }
 

@@ -24,7 +24,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::dead_letters::{DeadLetters, MemoryDeadLetters, SqsDeadLetters};
+use crate::dead_letters::{DeadLetters, MemoryDeadLetters};
 use crate::notification::{Place, Upload};
 use crate::objects::{Facts, MemoryObjects, Objects, Writing};
 use crate::picture::{Limits, Refusal, Thumbnail, thumbnails};
@@ -84,7 +84,7 @@ impl Handler {
         let kernel = Kernel::start("s3-thumbnail", &config.common, false).await?;
         let (objects, dead_letters): (Arc<dyn Objects>, Arc<dyn DeadLetters>) =
             match (&kernel.aws, &config.dead_letters) {
-                (Some(aws), Some(url)) => (Arc::new(aws.s3()), Arc::new(SqsDeadLetters::new(aws.sqs(), url))),
+                (Some(aws), Some(url)) => (Arc::new(aws.s3()), Arc::new(aws.queue(url))),
                 _ => (Arc::<MemoryObjects>::default(), Arc::<MemoryDeadLetters>::default()),
             };
         Ok(Self::new(config, &kernel, objects, dead_letters))

@@ -5,10 +5,9 @@
 use ieum::blobs::Erase;
 use ieum::clock::{Clock, SystemClock};
 use ieum::forget::{self, ForgetError, Person, Places, Report};
-use ieum::http::TlsError;
 use ieum::provider::Cause;
 
-use crate::own_aws;
+use crate::{AwsError, own_aws};
 
 /// Who is forgotten, and where.
 #[derive(Debug, Clone, Default)]
@@ -24,9 +23,9 @@ pub struct Options {
 /// Why nothing, or not everything, was forgotten.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgettingError {
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] TlsError),
+    /// AWS cannot be called.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     /// The buckets of the stage are not to be seen.
     #[error("the buckets of this account cannot be listed")]
     Buckets(#[source] Cause),

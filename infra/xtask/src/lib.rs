@@ -22,10 +22,22 @@ mod template;
 pub mod thumbnails;
 pub mod up;
 
+/// Why AWS cannot be called from here.
+#[cfg(feature = "stages")]
+#[derive(Debug, thiserror::Error)]
+pub enum AwsError {
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] ieum::http::TlsError),
+    /// Nothing says where and as whom.
+    #[error("AWS cannot be called")]
+    SetUp(#[from] ieum::aws::SetUpError),
+}
+
 /// AWS as every AWS tool finds it: in the region and with the profile, role or keys of whoever runs this.
 #[cfg(feature = "stages")]
-async fn own_aws() -> Result<ieum::aws::Aws, ieum::http::TlsError> {
+async fn own_aws() -> Result<ieum::aws::Aws, AwsError> {
     let http = ieum::http::HttpClient::new(None)?;
     let found = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http.clone()).load().await;
-    Ok(ieum::aws::Aws::of(found, http))
+    Ok(ieum::aws::Aws::of(found, http)?)
 }

@@ -5,9 +5,8 @@
 
 use ieum::backup::files::Files;
 use ieum::backup::{self, BackupError, Manifest, Read, latest};
-use ieum::http::TlsError;
 
-use crate::own_aws;
+use crate::{AwsError, own_aws};
 
 /// What is put back, and where.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +28,9 @@ pub struct Options {
 /// Why nothing, or not everything, was put back.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] TlsError),
+    /// AWS cannot be called.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     /// It is not said which table.
     #[error("this is a backup of a table: say with `--table` which one it is put back into")]
     NoTable,

@@ -1,22 +1,21 @@
 //! The shared store: one DynamoDB table whose key is the string attribute `pk`.
 //!
 //! The only file of the project that writes DynamoDB expressions. Every attribute name and value goes in by
-//! placeholder, so a reserved word or a hostile value is never part of an expression. The SDK's own retries are off:
-//! an update that may have happened must not be repeated behind the caller's back.
+//! placeholder, so a reserved word or a hostile value is never part of an expression. The client asks once: an update that
+//! may have happened must not be repeated behind the caller's back.
+//!
+//! Operations are those of <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/>, attributes as on its page
+//! `API_AttributeValue`.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    WriteRequest,
-};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use crate::aws::json::{AwsError, Client};
 use crate::backup::{Page, Whole};
 use crate::clock::Timestamp;
 
@@ -40,25 +39,174 @@ pub struct DynamoStore {
 }
 
 impl DynamoStore {
-    /// The store in `table`. The client's own retries should be off: see above.
-    pub fn new(client: Client, table: impl Into<String>) -> Self {
+    pub(crate) fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }
 
-    /// The question what is on `list` and due from `from` to `until`, in that order.
-    fn on_list(&self, list: &str, from: Timestamp, until: Timestamp) -> QueryFluentBuilder {
-        self.client
-            .query()
-            .table_name(&self.table)
-            .index_name(DUE_INDEX)
-            .key_condition_expression("#list = :list AND #at BETWEEN :from AND :until")
-            .expression_attribute_names("#list", DUE)
-            .expression_attribute_names("#at", NOT_BEFORE)
-            .expression_attribute_values(":list", AttributeValue::S(list.to_owned()))
-            .expression_attribute_values(":from", AttributeValue::N(from.as_millis().to_string()))
-            .expression_attribute_values(":until", AttributeValue::N(until.as_millis().to_string()))
-            .scan_index_forward(true)
+    async fn call<T: DeserializeOwned>(&self, operation: &str, input: &impl Serialize) -> Result<T, StoreError> {
+        self.client.call(operation, input).await.map_err(classify)
     }
+
+    /// Up to `limit` of what is on `list` and due from `from` to `until`, in that order, after `after`.
+    async fn on_list(
+        &self,
+        list: &str,
+        (from, until): (Timestamp, Timestamp),
+        limit: Option<u32>,
+        after: Option<Attributes>,
+    ) -> Result<Found, StoreError> {
+        let query = Query {
+            table_name: &self.table,
+            index_name: DUE_INDEX,
+            key_condition_expression: "#list = :list AND #at BETWEEN :from AND :until",
+            expression_attribute_names: [("#list", DUE), ("#at", NOT_BEFORE)].into(),
+            expression_attribute_values: [
+                (":list", Attribute::text(list)),
+                (":from", Attribute::number(from.as_millis())),
+                (":until", Attribute::number(until.as_millis())),
+            ]
+            .into(),
+            limit,
+            exclusive_start_key: after,
+        };
+        self.call("Query", &query).await
+    }
+}
+
+/// An item as it travels, its key among its attributes.
+type Attributes = HashMap<String, Attribute>;
+
+/// An attribute as it travels: of its types this store knows text and number, and a number is digits. One of another type
+/// comes with neither.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Attribute {
+    #[serde(rename = "S", default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(rename = "N", default, skip_serializing_if = "Option::is_none")]
+    number: Option<String>,
+}
+
+impl Attribute {
+    fn text(text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), number: None }
+    }
+
+    fn number(number: i64) -> Self {
+        Self { text: None, number: Some(number.to_string()) }
+    }
+}
+
+impl From<Value> for Attribute {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Number(number) => Self::number(number),
+            Value::Text(text) => Self::text(text),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Query<'a> {
+    table_name: &'a str,
+    index_name: &'static str,
+    key_condition_expression: &'static str,
+    expression_attribute_names: HashMap<&'static str, &'static str>,
+    expression_attribute_values: HashMap<&'static str, Attribute>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exclusive_start_key: Option<Attributes>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateItem<'a> {
+    table_name: &'a str,
+    key: Attributes,
+    #[serde(flatten)]
+    expressions: Expressions,
+    return_values: &'static str,
+    return_values_on_condition_check_failure: &'static str,
+}
+
+/// What `GetItem` finds, what `UpdateItem` leaves, and what the latter's failed condition has met.
+#[derive(Deserialize)]
+struct One {
+    #[serde(rename = "Item", alias = "Attributes")]
+    item: Option<Attributes>,
+}
+
+/// A page of `Query` or `Scan`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Found {
+    #[serde(default)]
+    items: Vec<Attributes>,
+    last_evaluated_key: Option<Attributes>,
+}
+
+/// Of `BatchGetItem`, by table.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Many {
+    #[serde(default)]
+    responses: HashMap<String, Vec<Attributes>>,
+    #[serde(default)]
+    unprocessed_keys: HashMap<String, Keys>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    #[serde(rename = "Keys")]
+    keys: Vec<Attributes>,
+}
+
+/// Of `BatchWriteItem`, by table.
+#[derive(Deserialize)]
+struct Unwritten {
+    #[serde(default, rename = "UnprocessedItems")]
+    items: HashMap<String, Vec<Write>>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Write {
+    #[serde(rename = "PutRequest")]
+    Put {
+        #[serde(rename = "Item")]
+        item: Attributes,
+    },
+    #[serde(rename = "DeleteRequest")]
+    Delete {
+        #[serde(rename = "Key")]
+        key: Attributes,
+    },
+}
+
+#[derive(Deserialize)]
+struct Described {
+    #[serde(rename = "Table")]
+    table: Table,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    #[serde(rename = "TableSizeBytes", default)]
+    bytes: u64,
+    #[serde(rename = "TableArn")]
+    arn: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Exporting {
+    #[serde(rename = "ExportDescription")]
+    export: Export,
+}
+
+#[derive(Deserialize)]
+struct Export {
+    #[serde(rename = "ExportArn")]
+    arn: String,
 }
 
 #[async_trait]
@@ -67,15 +215,9 @@ impl Store for DynamoStore {
         if key.len() > LONGEST_KEY {
             return Ok(None);
         }
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key(PARTITION_KEY, AttributeValue::S(key.to_owned()))
-            .consistent_read(read == Read::Consistent)
-            .send()
-            .await
-            .map_err(classify)?;
+        let consistent = read == Read::Consistent;
+        let wish = json!({"TableName": self.table, "Key": key_of(key), "ConsistentRead": consistent});
+        let answer: One = self.call("GetItem", &wish).await?;
         answer.item.map(item_from).transpose()
     }
 
@@ -85,30 +227,13 @@ impl Store for DynamoStore {
         wanted.sort_unstable();
         wanted.dedup();
         while !wanted.is_empty() {
-            let request = KeysAndAttributes::builder()
-                .set_keys(Some(wanted.iter().map(|key| key_of(key)).collect()))
-                .build()
-                .map_err(|error| StoreError::Refused(Box::new(error)))?;
-            let answer =
-                self.client.batch_get_item().request_items(&self.table, request).send().await.map_err(classify)?;
-            let items = answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default();
-            for attributes in items {
-                if let Some(AttributeValue::S(key)) = attributes.get(PARTITION_KEY) {
-                    found.insert(key.clone(), item_from(attributes)?);
-                }
+            let keys = Keys { keys: wanted.iter().map(|key| key_of(key)).collect() };
+            let mut answer: Many = self.call("BatchGetItem", &json!({"RequestItems": {&self.table: keys}})).await?;
+            for attributes in answer.responses.remove(&self.table).unwrap_or_default() {
+                found.insert(own_key(&attributes)?, item_from(attributes)?);
             }
-            let left: Vec<String> = answer
-                .unprocessed_keys
-                .unwrap_or_default()
-                .remove(&self.table)
-                .map(|rest| rest.keys)
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|mut key| match key.remove(PARTITION_KEY) {
-                    Some(AttributeValue::S(key)) => Some(key),
-                    Some(_) | None => None,
-                })
-                .collect();
+            let left = answer.unprocessed_keys.remove(&self.table).map(|rest| rest.keys).unwrap_or_default();
+            let left = left.iter().map(own_key).collect::<Result<Vec<Key>, StoreError>>()?;
             let before = wanted.len();
             wanted.retain(|key| left.contains(key));
             if wanted.len() == before {
@@ -123,19 +248,20 @@ impl Store for DynamoStore {
         if until < from {
             return Ok(Vec::new());
         }
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let answer = self.on_list(list, from, until).limit(limit).send().await.map_err(classify)?;
-        answer.items.unwrap_or_default().into_iter().map(|item| Ok(indexed(item)?.1)).collect()
+        let found = self.on_list(list, (from, until), Some(limit), None).await?;
+        found.items.into_iter().map(|item| Ok(indexed(item)?.1)).collect()
     }
 
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
-        let mut due = Vec::new();
-        let mut pages = self.on_list(list, Timestamp::default(), until).into_paginator().send();
-        while due.len() < MOST_DUE
-            && let Some(page) = pages.next().await
-        {
-            for item in page.map_err(classify)?.items.unwrap_or_default() {
+        let (mut due, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.on_list(list, (Timestamp::default(), until), None, after).await?;
+            for item in page.items {
                 due.push(indexed(item)?);
+            }
+            after = page.last_evaluated_key;
+            if after.is_none() || due.len() >= MOST_DUE {
+                break;
             }
         }
         due.sort_unstable();
@@ -143,28 +269,20 @@ impl Store for DynamoStore {
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
-        let expressions = Expressions::of(update);
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key(PARTITION_KEY, AttributeValue::S(update.key.clone()))
-            .set_condition_expression(expressions.condition)
-            .set_update_expression(expressions.update)
-            .set_expression_attribute_names(non_empty(expressions.names))
-            .set_expression_attribute_values(non_empty(expressions.values))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => Ok(Outcome::Applied(item_from(answer.attributes.unwrap_or_default())?)),
-            Err(error) => {
-                if let Some(UpdateItemError::ConditionalCheckFailedException(refusal)) = error.as_service_error() {
-                    return Ok(Outcome::Refused(refusal.item.clone().map(item_from).transpose()?));
-                }
-                Err(classify(error))
+        let wish = UpdateItem {
+            table_name: &self.table,
+            key: key_of(&update.key),
+            expressions: Expressions::of(update),
+            return_values: "ALL_NEW",
+            return_values_on_condition_check_failure: "ALL_OLD",
+        };
+        match self.client.call::<One>("UpdateItem", &wish).await {
+            Ok(now) => Ok(Outcome::Applied(item_from(now.item.unwrap_or_default())?)),
+            Err(AwsError::Refused(refusal)) if refusal.code == "ConditionalCheckFailedException" => {
+                let met: One = refusal.details().map_err(classify)?;
+                Ok(Outcome::Refused(met.item.map(item_from).transpose()?))
             }
+            Err(error) => Err(classify(error)),
         }
     }
 }
@@ -176,55 +294,56 @@ const BATCH_PAUSE: Duration = Duration::from_millis(50);
 #[async_trait]
 impl Whole for DynamoStore {
     async fn page(&self, segment: u32, segments: u32, after: Option<&Key>) -> Result<Page, StoreError> {
-        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let scan = self.client.scan().table_name(&self.table).consistent_read(true);
-        let scan = scan.segment(number(segment)).total_segments(number(segments));
-        let answer = scan.set_exclusive_start_key(after.map(|key| key_of(key))).send().await.map_err(classify)?;
-        let items = answer.items.unwrap_or_default().into_iter().map(|attributes| {
-            let key = own_key(&attributes)?;
-            Ok((key, item_from(attributes)?))
+        let mut wish = json!({
+            "TableName": self.table,
+            "ConsistentRead": true,
+            "Segment": segment,
+            "TotalSegments": segments,
         });
-        let next = answer.last_evaluated_key.as_ref().map(own_key).transpose()?;
-        Ok(Page { items: items.collect::<Result<_, StoreError>>()?, next })
+        if let Some(after) = after {
+            wish["ExclusiveStartKey"] = json!(key_of(after));
+        }
+        let found: Found = self.call("Scan", &wish).await?;
+        let items = found.items.into_iter().map(|attributes| Ok((own_key(&attributes)?, item_from(attributes)?)));
+        let items = items.collect::<Result<_, StoreError>>()?;
+        let next = found.last_evaluated_key.as_ref().map(own_key).transpose()?;
+        Ok(Page { items, next })
     }
 
     async fn put_all(&self, items: &[(Key, Item)]) -> Result<(), StoreError> {
         let writes = items.iter().map(|(key, item)| {
             let mut attributes = key_of(key);
-            attributes.extend(item.0.iter().map(|(name, value)| (name.clone(), attribute_from(value.clone()))));
-            let put = PutRequest::builder().set_item(Some(attributes)).build().map_err(refused)?;
-            Ok(WriteRequest::builder().put_request(put).build())
+            attributes.extend(item.0.iter().map(|(name, value)| (name.clone(), value.clone().into())));
+            Write::Put { item: attributes }
         });
-        self.write(writes.collect::<Result<_, StoreError>>()?).await
+        self.write(writes.collect()).await
     }
 
     async fn remove_all(&self, keys: &[Key]) -> Result<(), StoreError> {
-        let writes = keys.iter().map(|key| {
-            let delete = DeleteRequest::builder().set_key(Some(key_of(key))).build().map_err(refused)?;
-            Ok(WriteRequest::builder().delete_request(delete).build())
-        });
-        self.write(writes.collect::<Result<_, StoreError>>()?).await
+        self.write(keys.iter().map(|key| Write::Delete { key: key_of(key) }).collect()).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
-        let answer = self.client.describe_table().table_name(&self.table).send().await.map_err(classify)?;
-        let bytes = answer.table.and_then(|table| table.table_size_bytes);
-        Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
+        Ok(self.described().await?.bytes)
     }
 
     async fn export(&self, bucket: &str, prefix: &str) -> Result<String, StoreError> {
-        let unnamed = || StoreError::Unreadable("the table or its export has no ARN".to_owned());
-        let answer = self.client.describe_table().table_name(&self.table).send().await.map_err(classify)?;
-        let table = answer.table.and_then(|table| table.table_arn).ok_or_else(unnamed)?;
-        let export = self.client.export_table_to_point_in_time().table_arn(table).s3_bucket(bucket).s3_prefix(prefix);
-        let answer = export.send().await.map_err(classify)?;
-        answer.export_description.and_then(|export| export.export_arn).ok_or_else(unnamed)
+        let table = self.described().await?.arn;
+        let table = table.ok_or_else(|| StoreError::Unreadable("the table has no ARN".to_owned()))?;
+        let wish = json!({"TableArn": table, "S3Bucket": bucket, "S3Prefix": prefix});
+        let exporting: Exporting = self.call("ExportTableToPointInTime", &wish).await?;
+        Ok(exporting.export.arn)
     }
 }
 
 impl DynamoStore {
+    async fn described(&self) -> Result<Table, StoreError> {
+        let described: Described = self.call("DescribeTable", &json!({"TableName": self.table})).await?;
+        Ok(described.table)
+    }
+
     /// Writes up to [`BATCH`](crate::backup::BATCH) items, however often that takes.
-    async fn write(&self, mut left: Vec<WriteRequest>) -> Result<(), StoreError> {
+    async fn write(&self, mut left: Vec<Write>) -> Result<(), StoreError> {
         for attempt in 0..BATCH_ATTEMPTS {
             if left.is_empty() {
                 return Ok(());
@@ -232,33 +351,31 @@ impl DynamoStore {
             if attempt > 0 {
                 tokio::time::sleep(BATCH_PAUSE * 2_u32.pow(attempt - 1)).await;
             }
-            let batch = self.client.batch_write_item().request_items(&self.table, left);
-            let answer = batch.send().await.map_err(classify)?;
-            left = answer.unprocessed_items.unwrap_or_default().remove(&self.table).unwrap_or_default();
+            let wish = json!({"RequestItems": {&self.table: left}});
+            let mut answer: Unwritten = self.call("BatchWriteItem", &wish).await?;
+            left = answer.items.remove(&self.table).unwrap_or_default();
         }
         if left.is_empty() { Ok(()) } else { Err(StoreError::Throttled("a batch was not taken".into())) }
     }
 }
 
-fn refused(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
-    StoreError::Refused(Box::new(error))
-}
-
 /// An item's own key.
-fn own_key(attributes: &HashMap<String, AttributeValue>) -> Result<Key, StoreError> {
-    match attributes.get(PARTITION_KEY) {
-        Some(AttributeValue::S(key)) => Ok(key.clone()),
-        Some(_) | None => Err(StoreError::Unreadable("an item has no key".to_owned())),
-    }
+fn own_key(attributes: &Attributes) -> Result<Key, StoreError> {
+    let key = attributes.get(PARTITION_KEY).and_then(|key| key.text.clone());
+    key.ok_or_else(|| StoreError::Unreadable("an item has no key".to_owned()))
 }
 
 /// An [`Update`] in DynamoDB's expression language.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct Expressions {
+    #[serde(rename = "ConditionExpression", skip_serializing_if = "Option::is_none")]
     condition: Option<String>,
+    #[serde(rename = "UpdateExpression", skip_serializing_if = "Option::is_none")]
     update: Option<String>,
+    #[serde(rename = "ExpressionAttributeNames", skip_serializing_if = "HashMap::is_empty")]
     names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
+    #[serde(rename = "ExpressionAttributeValues", skip_serializing_if = "HashMap::is_empty")]
+    values: Attributes,
 }
 
 impl Expressions {
@@ -320,47 +437,33 @@ impl Expressions {
 
     fn value(&mut self, value: Value) -> String {
         let placeholder = format!(":v{}", self.values.len());
-        self.values.insert(placeholder.clone(), attribute_from(value));
+        self.values.insert(placeholder.clone(), value.into());
         placeholder
     }
 }
 
 /// An entry of the index: since when the item waits, and its key.
-fn indexed(mut entry: HashMap<String, AttributeValue>) -> Result<(i64, Key), StoreError> {
-    let Some(AttributeValue::S(key)) = entry.remove(PARTITION_KEY) else {
-        return Err(StoreError::Unreadable("an item of the index has no key".to_owned()));
-    };
-    let entry = item_from(entry)?;
+fn indexed(entry: Attributes) -> Result<(i64, Key), StoreError> {
+    let (key, entry) = (own_key(&entry)?, item_from(entry)?);
     let since = entry.number(CREATED_AT).or_else(|| entry.number(NOT_BEFORE));
     Ok((since.ok_or_else(|| StoreError::Unreadable(key.clone()))?, key))
 }
 
-fn non_empty<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
-    (!map.is_empty()).then_some(map)
+fn key_of(key: &str) -> Attributes {
+    HashMap::from([(PARTITION_KEY.to_owned(), Attribute::text(key))])
 }
 
-fn key_of(key: &str) -> HashMap<String, AttributeValue> {
-    HashMap::from([(PARTITION_KEY.to_owned(), AttributeValue::S(key.to_owned()))])
-}
-
-fn attribute_from(value: Value) -> AttributeValue {
-    match value {
-        Value::Number(number) => AttributeValue::N(number.to_string()),
-        Value::Text(text) => AttributeValue::S(text),
-    }
-}
-
-fn item_from(mut attributes: HashMap<String, AttributeValue>) -> Result<Item, StoreError> {
+fn item_from(mut attributes: Attributes) -> Result<Item, StoreError> {
     attributes.remove(PARTITION_KEY);
     let mut item = Item::default();
     for (name, attribute) in attributes {
-        let value = if let AttributeValue::S(text) = attribute {
-            Value::Text(text)
-        } else if let AttributeValue::N(digits) = attribute {
-            let number = digits.parse();
-            Value::Number(number.map_err(|_| StoreError::Unreadable(format!("`{name}` is not a whole number")))?)
-        } else {
-            return Err(StoreError::Unreadable(format!("`{name}` is neither text nor number")));
+        let value = match attribute {
+            Attribute { text: Some(text), .. } => Value::Text(text),
+            Attribute { number: Some(digits), .. } => {
+                let number = digits.parse();
+                Value::Number(number.map_err(|_| StoreError::Unreadable(format!("`{name}` is not a whole number")))?)
+            }
+            Attribute { .. } => return Err(StoreError::Unreadable(format!("`{name}` is neither text nor number"))),
         };
         item.0.insert(name, value);
     }
@@ -377,15 +480,16 @@ const THROTTLING: [&str; 5] = [
     "TransactionInProgressException",
 ];
 
-fn classify<E>(error: SdkError<E>) -> StoreError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let code = error.code().map(str::to_owned);
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    match (code.as_deref(), status) {
-        (Some(code), _) if THROTTLING.contains(&code) => StoreError::Throttled(Box::new(error)),
-        (_, Some(400..=499)) => StoreError::Refused(Box::new(error)),
-        _ => StoreError::Unreachable(Box::new(error)),
+fn classify(error: AwsError) -> StoreError {
+    match error {
+        AwsError::Unreadable(place) => StoreError::Unreadable(place),
+        AwsError::Unanswered(cause) => StoreError::Unreachable(cause),
+        AwsError::Refused(refusal) if THROTTLING.contains(&refusal.code.as_str()) => {
+            StoreError::Throttled(Box::new(AwsError::Refused(refusal)))
+        }
+        AwsError::Refused(refusal) if (400..=499).contains(&refusal.status) => {
+            StoreError::Refused(Box::new(AwsError::Refused(refusal)))
+        }
+        AwsError::Refused(refusal) => StoreError::Unreachable(Box::new(AwsError::Refused(refusal))),
     }
 }
