@@ -13,13 +13,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use url::Url;
 
 use super::OPERATION_TIMEOUT;
@@ -62,9 +61,6 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 /// The largest answer: DynamoDB gives 16 MB of items, which are more with their types and escapes.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
-
-/// A service that has failed or asks to slow down is asked again after up to this.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why an operation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -112,10 +108,6 @@ impl Refusal {
     pub fn details<T: DeserializeOwned>(&self) -> Result<T, AwsError> {
         read(&self.body)
     }
-
-    fn may_pass(&self) -> bool {
-        self.status >= 500 || self.code.starts_with("Throttl") || self.code.starts_with("TooManyRequests")
-    }
 }
 
 impl fmt::Display for Refusal {
@@ -152,7 +144,8 @@ impl Client {
         Self { attempts: 1, ..self }
     }
 
-    /// Has `operation` done on `input`, within ten seconds.
+    /// Has `operation` done on `input`, within ten seconds. A connection that broke and a service that has failed are tried a
+    /// second time, at once; a service that asks to slow down is not.
     ///
     /// # Errors
     /// Any [`AwsError`].
@@ -169,7 +162,7 @@ impl Client {
         for _ in 1..self.attempts {
             match self.attempt(operation, body.clone()).await {
                 Err(AwsError::Unanswered(_)) => {}
-                Err(AwsError::Refused(refusal)) if refusal.may_pass() => sleep(PAUSE.mul_f64(fastrand::f64())).await,
+                Err(AwsError::Refused(refusal)) if refusal.status >= 500 => {}
                 done => return done,
             }
         }

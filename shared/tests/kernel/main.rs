@@ -1,9 +1,10 @@
 //! The kernel as its users see it: through its public doors, over real time that is paused or real sockets on loopback.
 //!
-//! One binary, so that the AWS SDK and the embedded DynamoDB are linked once. Read `executor` first.
+//! One binary, so that TLS and the embedded DynamoDB are linked once. Read `executor` first.
 
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+mod aws;
 mod batch;
 mod delivery;
 mod dynamodb;

@@ -1,0 +1,331 @@
+//! What AWS is asked without an SDK client, as it arrives: words, signature, second attempts.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_types::SdkConfig;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use ieum::aws::{Aws, SetUpError};
+use ieum::clock::{Clock, CorrectedClock, SystemClock, Timestamp};
+use ieum::error::chain;
+use ieum::events::{CloudEvent, Publisher};
+use ieum::http::HttpClient;
+use ieum::queue::DeadLetters;
+use ieum::secrets::{ExposeSecret, SecretName, SecretSource, Secrets};
+use ieum::store::{Action, Outcome, Read, Store, StoreError, Test, Update, Value as Stored};
+use ieum::testing::{ManualClock, aws_at, dynamodb_over};
+use ring::{digest, hmac};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+struct Asked {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The signature that AWS would compute, step by step as in
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
+    fn expected_signature(&self, signed: &str, scope: &str) -> String {
+        let sha256 = |bytes: &[u8]| hex(digest::digest(&digest::SHA256, bytes).as_ref());
+        let headers: String =
+            signed.split(';').map(|name| format!("{name}:{}\n", self.headers[name].to_str().unwrap().trim())).collect();
+        let (method, path, body) = (&self.method, self.uri.path(), sha256(&self.body));
+        let canonical = format!("{method}\n{path}\n\n{headers}\n{signed}\n{body}");
+        let to_sign =
+            format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", self.header("x-amz-date"), sha256(canonical.as_bytes()));
+        let first = format!("AWS4{SECRET_ACCESS_KEY}").into_bytes();
+        let key = scope.split('/').fold(first, |key, part| hmac_sha256(&key, part.as_bytes()));
+        hex(&hmac_sha256(&key, to_sign.as_bytes()))
+    }
+}
+
+fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An AWS that answers what it is told to, in this order, and keeps what it was asked.
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<(u16, String)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Script {
+    async fn listen(answers: impl IntoIterator<Item = (u16, Value)>) -> (Self, String) {
+        let answers = answers.into_iter().map(|(status, body)| {
+            let text = if body.is_null() { String::new() } else { body.to_string() };
+            (status, text)
+        });
+        let script = Self { answers: Arc::new(Mutex::new(answers.collect())), ..Self::default() };
+        let router = Router::new().fallback(Self::answer).with_state(script.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        (script, endpoint)
+    }
+
+    async fn answer(
+        State(script): State<Self>,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> (StatusCode, String) {
+        script.asked.lock().unwrap().push(Asked { method, uri, headers, body });
+        let (status, text) = script.answers.lock().unwrap().pop_front().expect("an answer for each request");
+        (StatusCode::from_u16(status).unwrap(), text)
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn as_someone(endpoint: &str) -> Aws {
+    let credentials = Credentials::new("AKIDEXAMPLE", SECRET_ACCESS_KEY, Some("a token".into()), None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .region(Region::from_static("ap-northeast-2"))
+        .endpoint_url(endpoint);
+    Aws::of(config.build(), HttpClient::new(None).unwrap()).unwrap()
+}
+
+fn event() -> CloudEvent {
+    let at = Timestamp::from_millis(1_795_233_000_000);
+    CloudEvent::new("ieum.payment", "payment.paid", "toss/1/paid".to_owned(), "toss/1".to_owned(), at, json!({}))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn each_service_is_asked_in_its_own_words_and_signed_for_as_aws_checks_it() {
+    let (script, endpoint) = Script::listen([
+        (200, json!({"Item": {"pk": {"S": "k"}, "n": {"N": "7"}, "t": {"S": "글"}}})),
+        (200, json!({"ARN": "a", "Name": "s", "SecretString": "hush", "CreatedDate": 1.5})),
+        (200, json!({"MD5OfMessageBody": "m", "MessageId": "1"})),
+        (200, json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]})),
+    ])
+    .await;
+    let aws = as_someone(&endpoint);
+    let item = aws.store("t").get("k", Read::Consistent).await.unwrap().unwrap();
+    assert_eq!((item.number("n"), item.text("t"), item.0.len()), (Some(7), Some("글"), 2), "without its key");
+    let secrets = Secrets::new(Some(aws.secrets()));
+    let secret = secrets.fetch(&SecretName::Managed("s".to_owned())).await.unwrap();
+    assert_eq!(secret.expose_secret(), "hush");
+    aws.queue("http://q/1").send("안녕").await.unwrap();
+    aws.events("bus").publish(&[event()]).await.unwrap();
+
+    let asked = script.asked();
+    let words: Vec<_> =
+        asked.iter().map(|asked| (asked.header("x-amz-target"), asked.header("content-type"), asked.json())).collect();
+    let entry = json!({
+        "EventBusName": "bus", "Source": "ieum.payment", "DetailType": "payment.paid", "Detail": event().json(),
+    });
+    let get = json!({"TableName": "t", "Key": {"pk": {"S": "k"}}, "ConsistentRead": true});
+    assert_eq!(
+        words,
+        [
+            ("DynamoDB_20120810.GetItem", "application/x-amz-json-1.0", get),
+            ("secretsmanager.GetSecretValue", "application/x-amz-json-1.1", json!({"SecretId": "s"})),
+            (
+                "AmazonSQS.SendMessage",
+                "application/x-amz-json-1.0",
+                json!({"QueueUrl": "http://q/1", "MessageBody": "안녕"}),
+            ),
+            ("AWSEvents.PutEvents", "application/x-amz-json-1.1", json!({"Entries": [entry]})),
+        ]
+    );
+    for (asked, service) in asked.iter().zip(["dynamodb", "secretsmanager", "sqs", "events"]) {
+        assert_eq!((&asked.method, asked.uri.to_string().as_str()), (&Method::POST, "/"));
+        assert_eq!(asked.header("x-amz-security-token"), "a token");
+        let (stamp, authorization) = (asked.header("x-amz-date"), asked.header("authorization"));
+        let rest = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/").unwrap();
+        let (scope, rest) = rest.split_once(", SignedHeaders=").unwrap();
+        let (signed, signature) = rest.split_once(", Signature=").unwrap();
+        assert_eq!(scope, format!("{}/ap-northeast-2/{service}/aws4_request", &stamp[..8]));
+        for name in ["content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"] {
+            assert!(signed.split(';').any(|covered| covered == name), "{name} is not signed: {signed}");
+        }
+        assert_eq!(signature, asked.expected_signature(signed, scope));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_service_is_asked_once_more_and_the_table_never() {
+    let failed = || (503, Value::Null);
+    let refused = || (400, json!({"__type": "ResourceNotFoundException", "message": "no such secret"}));
+    let fine = || (200, json!({"SecretString": "hush"}));
+    for (answers, requests, heard) in [
+        (vec![failed(), fine()], 2, Ok("hush")),
+        (vec![failed(), failed()], 2, Err("503")),
+        (vec![refused()], 1, Err("400 ResourceNotFoundException: no such secret")),
+        (vec![(400, json!({"__type": "ThrottlingException"}))], 1, Err("ThrottlingException")),
+        (vec![(200, json!({"SecretString": 7}))], 1, Err("cannot be read: Data at line 1")),
+    ] {
+        let (script, endpoint) = Script::listen(answers).await;
+        let secrets = Secrets::new(Some(aws_at(&endpoint).secrets()));
+        let fetched = secrets.fetch(&SecretName::Managed("s".to_owned())).await;
+        match (fetched, heard) {
+            (Ok(secret), Ok(text)) => assert_eq!(secret.expose_secret(), text),
+            (Err(error), Err(words)) => assert!(chain(&error).contains(words), "{}", chain(&error)),
+            (fetched, heard) => panic!("{fetched:?} instead of {heard:?}"),
+        }
+        assert_eq!(script.asked().len(), requests);
+    }
+    let (script, endpoint) = Script::listen([failed()]).await;
+    let error = aws_at(&endpoint).store("t").get("k", Read::Eventual).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    assert_eq!(script.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_update_tells_what_is_there_and_no_error_shows_it() {
+    let met = json!({"pk": {"S": "k"}, "owner": {"S": "hong@example.kr"}});
+    let refusal = |name: &str| json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "Message": "The conditional request failed", "Item": met});
+    let (_, endpoint) = Script::listen([
+        (400, refusal("ConditionalCheckFailedException")),
+        (400, json!({"__type": "ConditionalCheckFailedException"})),
+        (400, refusal("SomethingElse")),
+    ])
+    .await;
+    let store = aws_at(&endpoint).store("t");
+    let update = Update::of("k").when([Test::Absent("owner")]).then([Action::Set("owner", "me".into())]);
+    let Outcome::Refused(Some(item)) = store.update(&update).await.unwrap() else { panic!("the item is told") };
+    assert_eq!(item.text("owner"), Some("hong@example.kr"));
+    assert!(matches!(store.update(&update).await.unwrap(), Outcome::Refused(None)), "there was none");
+    let error = store.update(&update).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    for shown in [chain(&error), format!("{error:?}")] {
+        assert!(shown.contains("SomethingElse") && !shown.contains("hong"), "{shown}");
+    }
+}
+
+/// Of two keys DynamoDB answers one and leaves the other for another request.
+#[tokio::test]
+async fn what_a_batch_leaves_is_asked_for_again() {
+    let item = |key: &str| json!({"pk": {"S": key}, "n": {"N": "1"}});
+    let left = json!({"t": {"Keys": [{"pk": {"S": "b"}}]}});
+    let (script, endpoint) = Script::listen([
+        (200, json!({"Responses": {"t": [item("a")]}, "UnprocessedKeys": left})),
+        (200, json!({"Responses": {"t": [item("b")]}})),
+        (200, json!({"Responses": {}, "UnprocessedKeys": left})),
+    ])
+    .await;
+    let store = aws_at(&endpoint).store("t");
+    let found = store.get_many(&["b".to_owned(), "a".to_owned(), "b".to_owned()]).await.unwrap();
+    assert!(found.iter().all(|item| item.as_ref().unwrap().0["n"] == Stored::Number(1)));
+    let keys = |asked: &Asked| asked.json()["RequestItems"]["t"]["Keys"].clone();
+    let asked: Vec<Value> = script.asked().iter().map(keys).collect();
+    assert_eq!(asked, [json!([{"pk": {"S": "a"}}, {"pk": {"S": "b"}}]), json!([{"pk": {"S": "b"}}])]);
+    let error = store.get_many(&["b".to_owned()]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Throttled(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_sent_before_they_are_deleted_and_an_empty_answer_is_an_answer() {
+    let message = |n: u32| json!({"MessageId": "m", "Body": format!("letter {n}"), "ReceiptHandle": format!("r{n}")});
+    let (script, endpoint) = Script::listen([
+        (200, json!({"Messages": [message(1), message(2)]})),
+        (200, json!({"MessageId": "x"})),
+        (200, Value::Null),
+        (200, json!({"MessageId": "y"})),
+        (200, json!({})),
+        (200, json!({})),
+        (200, json!({"Attributes": {"ApproximateNumberOfMessages": "3"}})),
+    ])
+    .await;
+    let dead = DeadLetters::new("dead", aws_at(&endpoint).queue("queue"));
+    assert_eq!(dead.redrive(25).await.unwrap(), 2);
+    assert_eq!(dead.depth().await.unwrap(), 3);
+    let asked: Vec<_> = script
+        .asked()
+        .iter()
+        .map(|asked| {
+            let (body, operation) = (asked.json(), asked.header("x-amz-target").to_owned());
+            (operation.trim_start_matches("AmazonSQS.").to_owned(), body["QueueUrl"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let steps = [
+        ("ReceiveMessage", "dead"),
+        ("SendMessage", "queue"),
+        ("DeleteMessage", "dead"),
+        ("SendMessage", "queue"),
+        ("DeleteMessage", "dead"),
+        ("ReceiveMessage", "dead"),
+        ("GetQueueAttributes", "dead"),
+    ];
+    assert_eq!(asked, steps.map(|(operation, url)| (operation.to_owned(), url.to_owned())));
+}
+
+#[tokio::test]
+async fn when_a_secret_was_changed_is_told_to_the_millisecond() {
+    let (_, endpoint) = Script::listen([
+        (200, json!({"Name": "s", "CreatedDate": 1.0, "LastChangedDate": 1_795_233_000.25})),
+        (200, json!({"Name": "s", "CreatedDate": 1})),
+        (200, json!({})),
+    ])
+    .await;
+    let secrets = aws_at(&endpoint).secrets();
+    for changed in [Some(1_795_233_000_250), Some(1_000), None] {
+        assert_eq!(secrets.describe("s").await.unwrap().changed, changed.map(Timestamp::from_millis));
+    }
+}
+
+/// A request signed by a clock that is hours off is refused; the answer says what time it is, and the next is not.
+#[tokio::test]
+async fn a_signature_has_the_time_that_aws_says_it_is() {
+    let clock = Arc::new(CorrectedClock::new(ManualClock::start()));
+    let (script, endpoint) = Script::listen([(200, json!({})), (200, json!({}))]).await;
+    let store = dynamodb_over(HttpClient::new(None).unwrap().correcting(Arc::clone(&clock)), &endpoint, "t");
+    for _ in 0..2 {
+        store.get("k", Read::Eventual).await.unwrap();
+    }
+    let stamps: Vec<String> = script.asked().iter().map(|asked| asked.header("x-amz-date").to_owned()).collect();
+    assert_eq!(stamps[0], "20261121T035000Z");
+    let [year, month, day, hour, minute, second] =
+        [0..4, 4..6, 6..8, 9..11, 11..13, 13..15].map(|part| stamps[1][part].to_owned());
+    let signed_at = Timestamp::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z")).unwrap();
+    let off = signed_at.as_millis() - SystemClock.now().as_millis();
+    assert!(off.abs() <= 2_200, "{off}");
+}
+
+#[test]
+fn a_wrong_address_or_nobody_to_be_is_an_error_before_the_first_request() {
+    let http = || HttpClient::new(None).unwrap();
+    let builder = || SdkConfig::builder().behavior_version(BehaviorVersion::latest());
+    let keys = || SharedCredentialsProvider::new(Credentials::new("id", "key", None, None, "test"));
+    let region = || Region::from_static("ap-northeast-2");
+    let nowhere = Aws::of(builder().credentials_provider(keys()).build(), http()).unwrap_err();
+    assert!(matches!(nowhere, SetUpError::NoRegion));
+    let nobody = Aws::of(builder().region(region()).build(), http()).unwrap_err();
+    assert!(matches!(nobody, SetUpError::NoCredentials));
+    let misspelt = builder().region(region()).credentials_provider(keys()).endpoint_url("localhost");
+    assert!(matches!(Aws::of(misspelt.build(), http()).unwrap_err(), SetUpError::Address("DynamoDB", _)));
+    let usual = Aws::of(builder().region(region()).credentials_provider(keys()).build(), http()).unwrap();
+    assert_eq!(usual.endpoint("SNS", "sns").unwrap().as_str(), "https://sns.ap-northeast-2.amazonaws.com/");
+}
