@@ -97,7 +97,7 @@ impl Script {
         body: Bytes,
     ) -> (StatusCode, String) {
         script.asked.lock().unwrap().push(Asked { method, uri, headers, body });
-        let (status, text) = script.answers.lock().unwrap().pop_front().expect("an answer for each request");
+        let (status, text) = script.answers.lock().unwrap().pop_front().unwrap();
         (StatusCode::from_u16(status).unwrap(), text)
     }
 
