@@ -111,6 +111,11 @@ impl Aws {
         Ok(Self { config: Arc::new(config.build()), region, role, table, secrets, queues, events })
     }
 
+    /// Where secrets and tables are, which every start asks.
+    pub fn asked_at_start(&self) -> [&Url; 2] {
+        [self.secrets.url(), self.table.url()]
+    }
+
     /// The store in `table`.
     pub fn store(&self, table: &str) -> DynamoStore {
         DynamoStore::new(self.table.clone(), table)

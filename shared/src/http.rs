@@ -36,8 +36,10 @@ use crate::provider::{Cause, ProviderError};
 use crate::telemetry::redact;
 
 mod connector;
+mod names;
 
 use connector::Connector;
+use names::Names;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,6 +69,7 @@ pub enum TlsError {
 pub struct HttpClient {
     inner: Client<Connector, SdkBody>,
     connector: Connector,
+    names: Names,
     clock: Option<Arc<CorrectedClock>>,
 }
 
@@ -197,7 +200,8 @@ impl HttpClient {
             .with_root_certificates(roots)
             .with_no_client_auth();
 
-        let mut tcp = HttpConnector::new();
+        let names = Names::new();
+        let mut tcp = HttpConnector::new_with_resolver(names.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -212,7 +216,7 @@ impl HttpClient {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector.clone());
-        Ok(Self { inner, connector, clock: None })
+        Ok(Self { inner, connector, names, clock: None })
     }
 
     /// The same client, telling `clock` what time AWS's answers say it is.
@@ -324,6 +328,12 @@ impl HttpClient {
 
 /// Connections without a request.
 impl HttpClient {
+    /// Looks the names of these hosts up with one thread, one after another, where each connection has one of its own
+    /// otherwise: for connections that are made now.
+    pub fn look_up_ahead<'u>(&self, urls: impl IntoIterator<Item = &'u Url>) {
+        self.names.look_up_ahead(urls.into_iter().filter_map(Url::domain));
+    }
+
     /// Makes a connection to the host of `url`, TLS included, and sends nothing: health, see
     /// [`crate::provider::ProbeKind::Reach`].
     ///

@@ -107,6 +107,7 @@ impl Kernel {
         let http = HttpClient::new(common.ca_file.as_deref())?;
         let kernel = if let Some(table) = &common.table {
             let aws = Aws::of_environment(http.correcting(corrected))?;
+            http.look_up_ahead(aws.asked_at_start().into_iter().chain(&common.first_provider));
             let kernel = Self::over(common, http, clock, Arc::new(aws.store(table)), Some(aws.secrets())).await?;
             Self { aws: Some(aws), ..kernel }
         } else {

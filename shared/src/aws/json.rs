@@ -139,6 +139,11 @@ impl Client {
         Self { service, http, url, region, signer, attempts: 2 }
     }
 
+    /// Where the service is.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// The same, for operations that must not be repeated unseen.
     pub(super) fn asking_once(self) -> Self {
         Self { attempts: 1, ..self }

@@ -18,11 +18,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::names::Names;
 use crate::clock::{Clock, Moment, SystemClock};
 use crate::provider::Cause;
 
-/// For how long a connection made ahead may lie: far less than servers wait for a first request.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// For how long a connection made ahead may lie, and a name looked up ahead be used: far less than servers wait for a first request.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Cause>> + Send>>;
@@ -30,7 +31,7 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Cause>> + Send>
 /// Clones share what was made ahead.
 #[derive(Clone)]
 pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<HttpConnector<Names>>,
     ahead: Arc<Mutex<Option<Ahead>>>,
 }
 
@@ -48,7 +49,7 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(inner: HttpsConnector<HttpConnector>) -> Self {
+    pub(super) fn new(inner: HttpsConnector<HttpConnector<Names>>) -> Self {
         Self { inner, ahead: Arc::default() }
     }
 
