@@ -11,15 +11,17 @@
 //! before the first request. Tools that people run have it (`infra/xtask`), and hand in what it found.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use tokio::sync::Mutex;
 use url::Url;
 
 use crate::backup::files::S3Buckets;
@@ -49,9 +51,13 @@ pub enum SetUpError {
     /// There are neither a role nor keys.
     #[error("there are no AWS credentials")]
     NoCredentials,
-    /// What is set as the address of a service is none.
-    #[error("what is set as the address of {0} is no address")]
-    Address(&'static str, #[source] url::ParseError),
+    /// What is set as the address of a service is none, with its name in variables.
+    #[error("what is set as the address of {0} is not `https://…` or `http://…`")]
+    Address(&'static str),
+    /// The region's hosts have other names than those known here: a partition of AWS of its own, or addresses that are
+    /// asked for with `AWS_USE_FIPS_ENDPOINT` or `AWS_USE_DUALSTACK_ENDPOINT`.
+    #[error("hosts of the region `{0}`, as they are asked for, are not known here: set `AWS_ENDPOINT_URL`")]
+    Hosts(String),
 }
 
 /// Where AWS clients come from.
@@ -94,7 +100,8 @@ impl Aws {
     /// [`SetUpError`].
     pub fn of(config: SdkConfig, http: HttpClient) -> Result<Self, SetUpError> {
         let region: Arc<str> = config.region().ok_or(SetUpError::NoRegion)?.as_ref().into();
-        let role = config.credentials_provider().ok_or(SetUpError::NoCredentials)?;
+        let role = Kept::new(config.credentials_provider().ok_or(SetUpError::NoCredentials)?);
+        let role = SharedCredentialsProvider::new(role);
         let signer = Signer::Role(role.clone());
         let client = |service: &json::Service| -> Result<json::Client, SetUpError> {
             let url = endpoint(&config, service.id, service.name)?;
@@ -176,12 +183,56 @@ impl Aws {
 }
 
 fn endpoint(config: &SdkConfig, id: &'static str, name: &str) -> Result<Url, SetUpError> {
-    let region = config.region().ok_or(SetUpError::NoRegion)?;
+    let region = config.region().ok_or(SetUpError::NoRegion)?.as_ref();
     let key = ServiceConfigKey::builder().service_id(id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    // A key of all three parts can be built.
     let own = key.ok().and_then(|key| config.service_config()?.load_config(key));
-    let set = own.as_deref().or(config.endpoint_url());
-    let url = set.map_or_else(|| format!("https://{name}.{region}.amazonaws.com"), str::to_owned);
-    Url::parse(&url).map_err(|error| SetUpError::Address(id, error))
+    let Some(set) = own.as_deref().or(config.endpoint_url()) else {
+        let elsewhere = config.use_fips() == Some(true) || config.use_dual_stack() == Some(true);
+        if elsewhere || ["cn-", "us-iso", "eu-iso", "eusc-"].iter().any(|partition| region.starts_with(partition)) {
+            return Err(SetUpError::Hosts(region.to_owned()));
+        }
+        return Url::parse(&format!("https://{name}.{region}.amazonaws.com")).map_err(|_| SetUpError::Address(id));
+    };
+    let url = Url::parse(set).map_err(|_| SetUpError::Address(id))?;
+    let usable = ["https", "http"].contains(&url.scheme()) && url.has_host();
+    usable.then_some(url).ok_or(SetUpError::Address(id))
+}
+
+/// Credentials are asked for again this long before they run out.
+const RENEWED_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// Credentials, until they run out. Each request asks for them, and whoever finds them for a tool may ask the network.
+#[derive(Debug)]
+struct Kept {
+    finder: SharedCredentialsProvider,
+    found: Mutex<Option<Credentials>>,
+}
+
+impl Kept {
+    fn new(finder: SharedCredentialsProvider) -> Self {
+        Self { finder, found: Mutex::default() }
+    }
+
+    async fn current(&self) -> Result<Credentials, CredentialsError> {
+        let mut found = self.found.lock().await;
+        let lasts = |found: &Credentials| found.expiry().is_none_or(|end| end > SystemTime::now() + RENEWED_AHEAD);
+        if let Some(credentials) = found.as_ref().filter(|found| lasts(found)) {
+            return Ok(credentials.clone());
+        }
+        let new = self.finder.provide_credentials().await?;
+        *found = Some(new.clone());
+        Ok(new)
+    }
+}
+
+impl ProvideCredentials for Kept {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.current())
+    }
 }
 
 /// What variables say of single services, as `AWS_ENDPOINT_URL_SECRETS_MANAGER` does

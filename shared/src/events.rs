@@ -156,7 +156,8 @@ impl Publisher for EventBus {
             let answer: Taken = self.client.call("PutEvents", &json!({"Entries": entries})).await?;
             if answer.failed_entry_count > 0 {
                 let codes: Vec<&String> = answer.entries.iter().filter_map(|entry| entry.error_code.as_ref()).collect();
-                return Err(format!("{} of {} events were not taken: {codes:?}", codes.len(), chunk.len()).into());
+                let failed = answer.failed_entry_count;
+                return Err(format!("{failed} of {} events were not taken: {codes:?}", chunk.len()).into());
             }
         }
         Ok(())

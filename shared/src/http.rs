@@ -231,17 +231,17 @@ impl HttpClient {
     /// [`ProviderError::Ambiguous`] when it broke and repeating could do harm; [`ProviderError::Malformed`] when the
     /// answer is too large.
     pub async fn exchange(&self, outgoing: Outgoing) -> Result<Incoming, ProviderError> {
-        let Outgoing { method, url, headers, body, replay } = outgoing;
+        let (method, url) = (outgoing.method.clone(), outgoing.url.clone());
         tracing::debug!(
             target: "ieum::http",
             method = %method,
             url = redact::url(&url),
-            headers = redact::headers(&headers),
-            body = redact::body(&body),
+            headers = redact::headers(&outgoing.headers),
+            body = redact::body(&outgoing.body),
             "http.request"
         );
         let began = Instant::now();
-        let outcome = self.send(&method, &url, headers, body, replay, MAX_RESPONSE_BYTES).await;
+        let outcome = self.send(outgoing, MAX_RESPONSE_BYTES, |_| ()).await;
         let duration_ms = millis(began.elapsed());
         match &outcome {
             Ok(answer) => tracing::debug!(
@@ -266,20 +266,19 @@ impl HttpClient {
         outcome
     }
 
+    /// One exchange; `heard` is told the head of the answer as soon as it is there.
     async fn send(
         &self,
-        method: &Method,
-        url: &Url,
-        headers: HeaderMap,
-        body: Bytes,
-        replay: Replay,
+        outgoing: Outgoing,
         most_bytes: usize,
+        heard: impl FnOnce(&HeaderMap),
     ) -> Result<Incoming, ProviderError> {
+        let Outgoing { method, url, headers, body, replay } = outgoing;
         let broken = |cause: Cause| match replay {
             Replay::Safe | Replay::WithKey => ProviderError::Unreachable(cause),
             Replay::Never => ProviderError::Ambiguous(cause),
         };
-        let mut request = http::Request::builder().method(method.clone()).uri(url.as_str());
+        let mut request = http::Request::builder().method(method).uri(url.as_str());
         if let Some(into) = request.headers_mut() {
             *into = headers;
         }
@@ -288,6 +287,7 @@ impl HttpClient {
             if error.is_connect() { ProviderError::Unreachable(Box::new(error)) } else { broken(Box::new(error)) }
         })?;
         let (head, body) = response.into_parts();
+        heard(&head.headers);
         let body = match Limited::new(body, most_bytes).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => return Err(ProviderError::Malformed(error)),
@@ -305,11 +305,8 @@ impl HttpClient {
     /// # Errors
     /// As [`Self::exchange`].
     pub(crate) async fn ask_aws(&self, outgoing: Outgoing, most_bytes: usize) -> Result<Incoming, ProviderError> {
-        let Outgoing { method, url, headers, body, replay } = outgoing;
         let sent = self.clock.as_ref().map(|clock| clock.raw_now());
-        let answer = self.send(&method, &url, headers, body, replay, most_bytes).await?;
-        self.tell_time(sent, &answer.headers);
-        Ok(answer)
+        self.send(outgoing, most_bytes, |answer| self.tell_time(sent, answer)).await
     }
 
     /// What time it is by AWS's answers so far.

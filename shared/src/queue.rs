@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -158,11 +157,10 @@ impl SqsQueue {
     /// It may or may not be in the queue.
     pub async fn send(&self, body: &str) -> Result<(), AwsError> {
         let message = json!({"QueueUrl": self.url, "MessageBody": body});
-        let IgnoredAny = self.client.call("SendMessage", &message).await?;
-        Ok(())
+        self.client.tell("SendMessage", &message).await
     }
 
-    /// Up to `most` messages, ten at most, which nobody else is given until they are deleted or their time is up
+    /// Up to `most` messages, one to ten, which nobody else is given until they are deleted or their time is up
     /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>).
     ///
     /// # Errors
@@ -173,8 +171,8 @@ impl SqsQueue {
             #[serde(default, rename = "Messages")]
             messages: Vec<Message>,
         }
-        let wish = json!({"QueueUrl": self.url, "MaxNumberOfMessages": most.min(BATCH)});
-        let received: Received = self.client.call("ReceiveMessage", &wish).await?;
+        let input = json!({"QueueUrl": self.url, "MaxNumberOfMessages": most.clamp(1, BATCH)});
+        let received: Received = self.client.call("ReceiveMessage", &input).await?;
         Ok(received.messages)
     }
 
@@ -184,9 +182,8 @@ impl SqsQueue {
     /// # Errors
     /// It will be handed out again, unless it is gone.
     async fn delete(&self, message: &Message) -> Result<(), AwsError> {
-        let wish = json!({"QueueUrl": self.url, "ReceiptHandle": message.receipt_handle});
-        let IgnoredAny = self.client.call("DeleteMessage", &wish).await?;
-        Ok(())
+        let input = json!({"QueueUrl": self.url, "ReceiptHandle": message.receipt_handle});
+        self.client.tell("DeleteMessage", &input).await
     }
 
     /// About how many messages there are
@@ -202,8 +199,8 @@ impl SqsQueue {
             #[serde(rename = "ApproximateNumberOfMessages")]
             depth: String,
         }
-        let wish = json!({"QueueUrl": self.url, "AttributeNames": ["ApproximateNumberOfMessages"]});
-        let told: Told = self.client.call("GetQueueAttributes", &wish).await?;
+        let input = json!({"QueueUrl": self.url, "AttributeNames": ["ApproximateNumberOfMessages"]});
+        let told: Told = self.client.call("GetQueueAttributes", &input).await?;
         Ok(told.attributes.depth.parse()?)
     }
 
@@ -228,8 +225,8 @@ impl SqsQueue {
                 "MessageBody": serde_json::to_string(&Summons::of(wake_up))?,
             }));
         }
-        let wish = json!({"QueueUrl": self.url, "Entries": entries});
-        let sent: Sent = self.client.call("SendMessageBatch", &wish).await?;
+        let input = json!({"QueueUrl": self.url, "Entries": entries});
+        let sent: Sent = self.client.call("SendMessageBatch", &input).await?;
         for Failed { code, sender_fault } in &sent.failed {
             tracing::warn!(target: "ieum::queue", code, our_fault = sender_fault, "not_taken");
         }

@@ -144,8 +144,9 @@ impl SecretsManager {
         }
         let Answer { name, last_changed_date, created_date } =
             self.0.call("DescribeSecret", &json!({"SecretId": id})).await?;
-        let changed = last_changed_date.or(created_date).and_then(|at| Duration::try_from_secs_f64(at).ok());
-        Ok(Described { name, changed: changed.map(|since_1970| Timestamp::default().after(since_1970)) })
+        #[expect(clippy::cast_possible_truncation, reason = "years are far from the end of such numbers")]
+        let millis = |seconds: f64| Timestamp::from_millis((seconds * 1_000.0) as i64);
+        Ok(Described { name, changed: last_changed_date.or(created_date).map(millis) })
     }
 }
 

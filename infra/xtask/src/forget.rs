@@ -7,7 +7,7 @@ use ieum::clock::{Clock, SystemClock};
 use ieum::forget::{self, ForgetError, Person, Places, Report};
 use ieum::provider::Cause;
 
-use crate::{AwsError, own_aws};
+use crate::{OwnAwsError, own_aws};
 
 /// Who is forgotten, and where.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ pub struct Options {
 pub enum ForgettingError {
     /// AWS cannot be called.
     #[error(transparent)]
-    Aws(#[from] AwsError),
+    Aws(#[from] OwnAwsError),
     /// The buckets of the stage are not to be seen.
     #[error("the buckets of this account cannot be listed")]
     Buckets(#[source] Cause),

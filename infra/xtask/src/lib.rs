@@ -25,7 +25,7 @@ pub mod up;
 /// Why AWS cannot be called from here.
 #[cfg(feature = "stages")]
 #[derive(Debug, thiserror::Error)]
-pub enum AwsError {
+pub enum OwnAwsError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] ieum::http::TlsError),
@@ -36,8 +36,9 @@ pub enum AwsError {
 
 /// AWS as every AWS tool finds it: in the region and with the profile, role or keys of whoever runs this.
 #[cfg(feature = "stages")]
-async fn own_aws() -> Result<ieum::aws::Aws, AwsError> {
-    let http = ieum::http::HttpClient::new(None)?;
+async fn own_aws() -> Result<ieum::aws::Aws, OwnAwsError> {
+    let clock = std::sync::Arc::new(ieum::clock::CorrectedClock::new(std::sync::Arc::new(ieum::clock::SystemClock)));
+    let http = ieum::http::HttpClient::new(None)?.correcting(clock);
     let found = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http.clone()).load().await;
     Ok(ieum::aws::Aws::of(found, http)?)
 }

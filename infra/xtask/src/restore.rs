@@ -6,7 +6,7 @@
 use ieum::backup::files::Files;
 use ieum::backup::{self, BackupError, Manifest, Read, latest};
 
-use crate::{AwsError, own_aws};
+use crate::{OwnAwsError, own_aws};
 
 /// What is put back, and where.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ pub struct Options {
 pub enum RestoreError {
     /// AWS cannot be called.
     #[error(transparent)]
-    Aws(#[from] AwsError),
+    Aws(#[from] OwnAwsError),
     /// It is not said which table.
     #[error("this is a backup of a table: say with `--table` which one it is put back into")]
     NoTable,

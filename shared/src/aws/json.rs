@@ -6,25 +6,28 @@
 //! the page it has them from.
 //!
 //! Why there are no SDK clients here, as for the senders ([`crate::sigv4`]): a client of dozens of operations is what a cold
-//! start reads in and a hit from the table computes on, and of what it does beyond this page (finding credentials,
-//! retrying, judging errors) all is switched off or done again by us. `infra/bench/RESULTS.md` has the figures.
+//! start reads in and a hit from the table computes on. Most of what it does beyond this page we switched off or did again.
+//! `infra/bench/RESULTS.md` has the figures, and ARCHITECTURE what is given up.
 //!
 //! This file refuses to log bodies, which may be secrets or people's data, and to know what an operation means.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
 use url::Url;
 
 use super::OPERATION_TIMEOUT;
+use crate::error::chain;
 use crate::http::{HttpClient, Incoming, Outgoing};
 use crate::policy::Replay;
-use crate::provider::Cause;
+use crate::provider::{Cause, ProviderError};
 use crate::sigv4::Signer;
 
 /// A service that speaks JSON.
@@ -58,66 +61,98 @@ pub const EVENTBRIDGE: Service =
     Service { id: "EventBridge", name: "events", target: "AWSEvents", content_type: JSON_1_1 };
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The largest answer: DynamoDB gives 16 MB of items, which are more with their types and escapes.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
+/// A service that has failed or asks to slow down is asked again within this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// Why an operation has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum AwsError {
+    /// There was nothing to send, or nobody to sign it: nothing has left.
+    #[error("{0} was not sent")]
+    NotSent(Operation, #[source] Cause),
     /// There was no answer: nobody knows whether the operation happened.
-    #[error("AWS does not answer")]
-    Unanswered(#[source] Cause),
+    #[error("{0} has no answer")]
+    Unanswered(Operation, #[source] Cause),
     /// AWS refuses, or has failed.
-    #[error("AWS answers {}", .0)]
-    Refused(Refusal),
-    /// The answer is not what the operation answers with. The message names the place, never the content.
-    #[error("what AWS answers cannot be read: {0}")]
-    Unreadable(String),
+    #[error("{0} has failed: {1}")]
+    Failed(Operation, Failure),
+    /// The operation happened, and the answer is not what it answers with. The text names the place, never the content.
+    #[error("what {0} answers cannot be read: {1}")]
+    Unreadable(Operation, String),
+}
+
+/// Which operation of which service.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    service: &'static str,
+    name: &'static str,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.name, self.service)
+    }
 }
 
 /// An answer that is no result.
-pub struct Refusal {
+pub struct Failure {
     /// The HTTP status.
     pub status: u16,
-    /// The error's name, such as `ResourceNotFoundException`; empty where there is none.
-    pub code: String,
-    message: String,
+    /// The error's name, such as `ResourceNotFoundException`; `None` where the answer has none.
+    pub code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
     body: Bytes,
 }
 
-impl Refusal {
+impl Failure {
     fn of(answer: Incoming) -> Self {
-        #[derive(Default, serde::Deserialize)]
-        struct Told {
-            #[serde(default, rename = "__type")]
-            name: String,
-            #[serde(default, alias = "Message")]
-            message: String,
-        }
-        let told: Told = serde_json::from_slice(&answer.body).unwrap_or_default();
-        // `com.amazonaws.service#Name`, or the name alone.
-        let code = told.name.rsplit('#').next().unwrap_or_default().to_owned();
-        Self { status: answer.status.as_u16(), code, message: told.message, body: answer.body }
+        // A gateway on the way may answer something else than JSON.
+        let told: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        let text = |names: [&str; 2]| names.iter().find_map(|name| told.get(name)?.as_str()).map(str::to_owned);
+        // `com.amazonaws.service#Name:http://…` in its longest form.
+        let code = text(["__type", "code"]).map(|name| {
+            let name = name.split(':').next().unwrap_or_default();
+            name.rsplit('#').next().unwrap_or_default().to_owned()
+        });
+        let request_id = answer.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let (status, message) = (answer.status.as_u16(), text(["message", "Message"]));
+        Self { status, code, message, request_id, body: answer.body }
     }
 
     /// What the error says of itself beyond its name.
-    ///
-    /// # Errors
-    /// [`AwsError::Unreadable`].
-    pub fn details<T: DeserializeOwned>(&self) -> Result<T, AwsError> {
-        read(&self.body)
+    fn details<T: DeserializeOwned>(&self, operation: Operation) -> Result<T, AwsError> {
+        read(operation, &self.body)
+    }
+
+    /// Whether the same request may be welcome a moment later.
+    fn may_pass(&self) -> bool {
+        let asks_to_slow_down = |code: &str| code.starts_with("Throttl") || code.starts_with("TooManyRequests");
+        self.status >= 500 || self.code.as_deref().is_some_and(asks_to_slow_down)
+    }
+
+    /// Whether the request was signed with a time that is not AWS's. Its answer has said what time it is.
+    fn is_of_the_clock(&self) -> bool {
+        let codes = ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired", "SignatureDoesNotMatch"];
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.status, self.code, self.message)
+        write!(f, "status {}", self.status)?;
+        let parts = [("", &self.code), ("", &self.message), ("request ", &self.request_id)];
+        parts.iter().try_for_each(|(what, part)| part.as_ref().map_or(Ok(()), |part| write!(f, ", {what}{part}")))
     }
 }
 
 /// Without the body, which may be an item.
-impl fmt::Debug for Refusal {
+impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -131,12 +166,12 @@ pub struct Client {
     url: Url,
     region: Arc<str>,
     signer: Signer,
-    attempts: u32,
+    most_attempts: u32,
 }
 
 impl Client {
     pub(super) fn new(service: Service, http: HttpClient, url: Url, region: Arc<str>, signer: Signer) -> Self {
-        Self { service, http, url, region, signer, attempts: 2 }
+        Self { service, http, url, region, signer, most_attempts: 2 }
     }
 
     /// Where the service is.
@@ -146,53 +181,91 @@ impl Client {
 
     /// The same, for operations that must not be repeated unseen.
     pub(super) fn asking_once(self) -> Self {
-        Self { attempts: 1, ..self }
+        Self { most_attempts: 1, ..self }
     }
 
-    /// Has `operation` done on `input`, within ten seconds. A connection that broke and a service that has failed are tried a
-    /// second time, at once; a service that asks to slow down is not.
+    /// Has the operation `name` done on `input`, within ten seconds, and says what it answers. What found no answer is tried
+    /// a second time at once, a service that has failed or asks to slow down after a moment.
     ///
     /// # Errors
     /// Any [`AwsError`].
-    pub async fn call<T: DeserializeOwned>(&self, operation: &str, input: &impl Serialize) -> Result<T, AwsError> {
-        let body = serde_json::to_vec(input).map_err(|error| AwsError::Unanswered(error.into()))?;
-        let attempts = self.attempts(operation, body.into());
-        let elapsed = |elapsed| AwsError::Unanswered(Box::new(elapsed));
-        let answer = timeout(OPERATION_TIMEOUT, attempts).await.map_err(elapsed)??;
-        // An operation without a result may say nothing at all.
-        read(if answer.is_empty() { b"{}" } else { &answer })
+    pub async fn call<T: DeserializeOwned>(&self, name: &'static str, input: &impl Serialize) -> Result<T, AwsError> {
+        let operation = self.operation(name);
+        read(operation, &self.answer(operation, input).await?)
     }
 
-    async fn attempts(&self, operation: &str, body: Bytes) -> Result<Bytes, AwsError> {
-        for _ in 1..self.attempts {
-            match self.attempt(operation, body.clone()).await {
-                Err(AwsError::Unanswered(_)) => {}
-                Err(AwsError::Refused(refusal)) if refusal.status >= 500 => {}
-                done => return done,
+    /// The same of an operation that answers nothing of interest, or nothing at all.
+    ///
+    /// # Errors
+    /// Any [`AwsError`] but the last.
+    pub async fn tell(&self, name: &'static str, input: &impl Serialize) -> Result<(), AwsError> {
+        self.answer(self.operation(name), input).await.map(drop)
+    }
+
+    /// The same of an operation that may fail with the error `code`, whose details are then the inner `Err`.
+    ///
+    /// # Errors
+    /// Any other [`AwsError`].
+    pub async fn call_unless<T: DeserializeOwned, E: DeserializeOwned>(
+        &self,
+        code: &str,
+        name: &'static str,
+        input: &impl Serialize,
+    ) -> Result<Result<T, E>, AwsError> {
+        match self.call(name, input).await {
+            Err(AwsError::Failed(operation, failure)) if failure.code.as_deref() == Some(code) => {
+                failure.details(operation).map(Err)
             }
+            called => called.map(Ok),
+        }
+    }
+
+    fn operation(&self, name: &'static str) -> Operation {
+        Operation { service: self.service.name, name }
+    }
+
+    async fn answer(&self, operation: Operation, input: &impl Serialize) -> Result<Bytes, AwsError> {
+        let body = serde_json::to_vec(input).map_err(|error| AwsError::NotSent(operation, error.into()))?;
+        let answer = timeout(OPERATION_TIMEOUT, self.attempts(operation, body.into())).await;
+        answer.map_err(|elapsed| AwsError::Unanswered(operation, elapsed.into()))?
+    }
+
+    async fn attempts(&self, operation: Operation, body: Bytes) -> Result<Bytes, AwsError> {
+        let first = self.attempt(operation, body.clone()).await;
+        match &first {
+            Err(AwsError::Failed(_, failure)) if failure.is_of_the_clock() => {}
+            Err(AwsError::Unanswered(..)) if self.most_attempts > 1 => {}
+            Err(AwsError::Failed(_, failure)) if self.most_attempts > 1 && failure.may_pass() => {
+                sleep(LONGEST_PAUSE.mul_f64(fastrand::f64())).await;
+            }
+            Ok(_) | Err(_) => return first,
         }
         self.attempt(operation, body).await
     }
 
-    async fn attempt(&self, operation: &str, body: Bytes) -> Result<Bytes, AwsError> {
-        let answer = self.exchange(operation, body).await.map_err(AwsError::Unanswered)?;
-        if answer.status.is_success() { Ok(answer.body) } else { Err(AwsError::Refused(Refusal::of(answer))) }
+    async fn attempt(&self, operation: Operation, body: Bytes) -> Result<Bytes, AwsError> {
+        let request = self.signed(operation, body).await.map_err(|cause| AwsError::NotSent(operation, cause))?;
+        match self.http.ask_aws(request, MAX_ANSWER_BYTES).await {
+            Ok(answer) if answer.status.is_success() => Ok(answer.body),
+            Ok(answer) => Err(AwsError::Failed(operation, Failure::of(answer))),
+            Err(ProviderError::Malformed(cause)) => Err(AwsError::Unreadable(operation, chain(&*cause))),
+            Err(error) => Err(AwsError::Unanswered(operation, error.into())),
+        }
     }
 
-    async fn exchange(&self, operation: &str, body: Bytes) -> Result<Incoming, Cause> {
-        let target = HeaderValue::try_from(format!("{}.{operation}", self.service.target))?;
+    async fn signed(&self, operation: Operation, body: Bytes) -> Result<Outgoing, Cause> {
+        let target = HeaderValue::try_from(format!("{}.{}", self.service.target, operation.name))?;
         let content_type = HeaderValue::from_static(self.service.content_type);
         let headers = HeaderMap::from_iter([(TARGET, target), (header::CONTENT_TYPE, content_type)]);
-        let (url, replay) = (self.url.clone(), Replay::Safe);
+        let (url, replay) = (self.url.clone(), Replay::Never);
         let request = Outgoing { method: Method::POST, url, headers, body, replay };
-        let signed = self.signer.sign(request, self.service.name, &self.region, self.http.aws_now()).await?;
-        Ok(self.http.ask_aws(signed, MAX_ANSWER_BYTES).await?)
+        Ok(self.signer.sign(request, self.service.name, &self.region, self.http.aws_now()).await?)
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {
+fn read<T: DeserializeOwned>(operation: Operation, body: &[u8]) -> Result<T, AwsError> {
     serde_json::from_slice(body).map_err(|error| {
         let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-        AwsError::Unreadable(place)
+        AwsError::Unreadable(operation, place)
     })
 }

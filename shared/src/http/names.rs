@@ -1,8 +1,9 @@
 //! Host names to addresses, by the system's resolver.
 //!
 //! The system answers one name to one thread, and a name that does not resolve takes it ten seconds: so each has a thread
-//! of its own, and none holds up another. At a start that is a third of all there is to do, for names that are known
-//! beforehand ([`Names::look_up_ahead`]): one thread asks for all of them there, in order of need, and a provider's last.
+//! of its own, and none holds up another. Three threads for three names are a quarter of a start's system calls; so the
+//! names of a start, which are known before, are looked up by one thread, in order of need ([`Names::look_up_ahead`]). Nobody
+//! waits for it longer than a moment: then a thread of one's own is asked after all.
 //!
 //! This file refuses to remember an address for longer than a start takes: addresses of AWS change every few seconds.
 
@@ -13,18 +14,23 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::vec;
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::connector::LONGEST_WAIT;
 use crate::clock::{Clock, Moment, SystemClock};
 
-/// What a name is being looked up for ahead, and since when.
+/// So long whoever connects waits for what is looked up ahead.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A look-up that was begun ahead, and when.
 type Ahead = (Shared<oneshot::Receiver<Vec<SocketAddr>>>, Moment);
 type Addresses = vec::IntoIter<SocketAddr>;
 type Resolving = Pin<Box<dyn Future<Output = Result<Addresses, io::Error>> + Send>>;
@@ -58,6 +64,7 @@ impl Names {
             for (host, sender) in asked {
                 // Whoever waits for a name that is not found asks again by itself, and hears why.
                 if let Ok(found) = (host, 0).to_socket_addrs() {
+                    // Nobody may want it any more.
                     let _ = sender.send(found.collect());
                 }
             }
@@ -89,7 +96,7 @@ impl Service<Name> for Names {
         let (mut system, begun) = (self.system.clone(), self.begun(&name, SystemClock.moment()));
         Box::pin(async move {
             if let Some(begun) = begun
-                && let Ok(found) = begun.await
+                && let Ok(Ok(found)) = timeout(PATIENCE, begun).await
             {
                 return Ok(found.into_iter());
             }
@@ -122,11 +129,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_not_found_ahead_is_an_error_to_whoever_asks_and_holds_up_no_other() {
+    async fn names_are_looked_up_ahead_and_one_that_is_not_found_is_an_error_to_whoever_asks() {
         let names = Names::new();
         // No resolver is asked for a name with an empty part.
-        names.look_up_ahead(["no..such", "localhost"]);
-        assert!(found(&names, "localhost").await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        names.look_up_ahead(["no..such", "localhost", "localhost"]);
+        let begun = |host: &str| names.begun(&host.parse().unwrap(), SystemClock.moment()).unwrap();
+        assert!(begun("no..such").await.is_err());
+        let ahead = begun("localhost").await.unwrap();
+        assert!(!ahead.is_empty() && ahead.iter().all(|address| address.ip().is_loopback()));
         assert!(found(&names, "no..such").await.is_err());
+    }
+
+    /// The time is paused: waiting for a look-up that never ends costs none.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_hangs_holds_nobody_up() {
+        let names = Names::new();
+        let (_hangs, receiver) = oneshot::channel();
+        names.ahead().insert("localhost".to_owned(), (receiver.shared(), SystemClock.moment()));
+        assert!(found(&names, "localhost").await.unwrap().iter().all(|address| address.ip().is_loopback()));
     }
 }

@@ -43,7 +43,11 @@ impl DynamoStore {
         Self { client, table: table.into() }
     }
 
-    async fn call<T: DeserializeOwned>(&self, operation: &str, input: &impl Serialize) -> Result<T, StoreError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        input: &impl Serialize,
+    ) -> Result<T, StoreError> {
         self.client.call(operation, input).await.map_err(classify)
     }
 
@@ -54,7 +58,7 @@ impl DynamoStore {
         (from, until): (Timestamp, Timestamp),
         limit: Option<u32>,
         after: Option<Attributes>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Items, StoreError> {
         let query = Query {
             table_name: &self.table,
             index_name: DUE_INDEX,
@@ -132,7 +136,7 @@ struct UpdateItem<'a> {
 
 /// What `GetItem` finds, what `UpdateItem` leaves, and what the latter's failed condition has met.
 #[derive(Deserialize)]
-struct One {
+struct OneItem {
     #[serde(rename = "Item", alias = "Attributes")]
     item: Option<Attributes>,
 }
@@ -140,7 +144,7 @@ struct One {
 /// A page of `Query` or `Scan`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Found {
+struct Items {
     #[serde(default)]
     items: Vec<Attributes>,
     last_evaluated_key: Option<Attributes>,
@@ -149,7 +153,7 @@ struct Found {
 /// Of `BatchGetItem`, by table.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Many {
+struct ManyItems {
     #[serde(default)]
     responses: HashMap<String, Vec<Attributes>>,
     #[serde(default)]
@@ -191,7 +195,7 @@ struct Described {
 
 #[derive(Deserialize)]
 struct Table {
-    #[serde(rename = "TableSizeBytes", default)]
+    #[serde(rename = "TableSizeBytes")]
     bytes: u64,
     #[serde(rename = "TableArn")]
     arn: Option<String>,
@@ -216,8 +220,8 @@ impl Store for DynamoStore {
             return Ok(None);
         }
         let consistent = read == Read::Consistent;
-        let wish = json!({"TableName": self.table, "Key": key_of(key), "ConsistentRead": consistent});
-        let answer: One = self.call("GetItem", &wish).await?;
+        let input = json!({"TableName": self.table, "Key": key_of(key), "ConsistentRead": consistent});
+        let answer: OneItem = self.call("GetItem", &input).await?;
         answer.item.map(item_from).transpose()
     }
 
@@ -228,7 +232,8 @@ impl Store for DynamoStore {
         wanted.dedup();
         while !wanted.is_empty() {
             let keys = Keys { keys: wanted.iter().map(|key| key_of(key)).collect() };
-            let mut answer: Many = self.call("BatchGetItem", &json!({"RequestItems": {&self.table: keys}})).await?;
+            let mut answer: ManyItems =
+                self.call("BatchGetItem", &json!({"RequestItems": {&self.table: keys}})).await?;
             for attributes in answer.responses.remove(&self.table).unwrap_or_default() {
                 found.insert(own_key(&attributes)?, item_from(attributes)?);
             }
@@ -269,19 +274,19 @@ impl Store for DynamoStore {
     }
 
     async fn update(&self, update: &Update) -> Result<Outcome, StoreError> {
-        let wish = UpdateItem {
+        let input = UpdateItem {
             table_name: &self.table,
             key: key_of(&update.key),
             expressions: Expressions::of(update),
             return_values: "ALL_NEW",
             return_values_on_condition_check_failure: "ALL_OLD",
         };
-        match self.client.call::<One>("UpdateItem", &wish).await {
-            Ok(now) => Ok(Outcome::Applied(item_from(now.item.unwrap_or_default())?)),
-            Err(AwsError::Refused(refusal)) if refusal.code == "ConditionalCheckFailedException" => {
-                let met: One = refusal.details().map_err(classify)?;
-                Ok(Outcome::Refused(met.item.map(item_from).transpose()?))
-            }
+        match self.client.call_unless::<OneItem, OneItem>("ConditionalCheckFailedException", "UpdateItem", &input).await
+        {
+            Ok(Ok(left)) => Ok(Outcome::Applied(item_from(left.item.unwrap_or_default())?)),
+            Ok(Err(met)) => Ok(Outcome::Refused(met.item.map(item_from).transpose()?)),
+            // It happened, and what it left is not known: for the caller as good as no answer.
+            Err(error @ AwsError::Unreadable(..)) => Err(StoreError::Unreachable(error.into())),
             Err(error) => Err(classify(error)),
         }
     }
@@ -294,16 +299,16 @@ const BATCH_PAUSE: Duration = Duration::from_millis(50);
 #[async_trait]
 impl Whole for DynamoStore {
     async fn page(&self, segment: u32, segments: u32, after: Option<&Key>) -> Result<Page, StoreError> {
-        let mut wish = json!({
+        let mut input = json!({
             "TableName": self.table,
             "ConsistentRead": true,
             "Segment": segment,
             "TotalSegments": segments,
         });
         if let Some(after) = after {
-            wish["ExclusiveStartKey"] = json!(key_of(after));
+            input["ExclusiveStartKey"] = json!(key_of(after));
         }
-        let found: Found = self.call("Scan", &wish).await?;
+        let found: Items = self.call("Scan", &input).await?;
         let items = found.items.into_iter().map(|attributes| Ok((own_key(&attributes)?, item_from(attributes)?)));
         let items = items.collect::<Result<_, StoreError>>()?;
         let next = found.last_evaluated_key.as_ref().map(own_key).transpose()?;
@@ -330,8 +335,8 @@ impl Whole for DynamoStore {
     async fn export(&self, bucket: &str, prefix: &str) -> Result<String, StoreError> {
         let table = self.described().await?.arn;
         let table = table.ok_or_else(|| StoreError::Unreadable("the table has no ARN".to_owned()))?;
-        let wish = json!({"TableArn": table, "S3Bucket": bucket, "S3Prefix": prefix});
-        let exporting: Exporting = self.call("ExportTableToPointInTime", &wish).await?;
+        let input = json!({"TableArn": table, "S3Bucket": bucket, "S3Prefix": prefix});
+        let exporting: Exporting = self.call("ExportTableToPointInTime", &input).await?;
         Ok(exporting.export.arn)
     }
 }
@@ -351,8 +356,8 @@ impl DynamoStore {
             if attempt > 0 {
                 tokio::time::sleep(BATCH_PAUSE * 2_u32.pow(attempt - 1)).await;
             }
-            let wish = json!({"RequestItems": {&self.table: left}});
-            let mut answer: Unwritten = self.call("BatchWriteItem", &wish).await?;
+            let input = json!({"RequestItems": {&self.table: left}});
+            let mut answer: Unwritten = self.call("BatchWriteItem", &input).await?;
             left = answer.items.remove(&self.table).unwrap_or_default();
         }
         if left.is_empty() { Ok(()) } else { Err(StoreError::Throttled("a batch was not taken".into())) }
@@ -481,15 +486,15 @@ const THROTTLING: [&str; 5] = [
 ];
 
 fn classify(error: AwsError) -> StoreError {
-    match error {
-        AwsError::Unreadable(place) => StoreError::Unreadable(place),
-        AwsError::Unanswered(cause) => StoreError::Unreachable(cause),
-        AwsError::Refused(refusal) if THROTTLING.contains(&refusal.code.as_str()) => {
-            StoreError::Throttled(Box::new(AwsError::Refused(refusal)))
+    let throttling = |code: &str| THROTTLING.contains(&code);
+    match &error {
+        AwsError::Unreadable(..) => StoreError::Unreadable(error.to_string()),
+        AwsError::Unanswered(..) => StoreError::Unreachable(error.into()),
+        AwsError::NotSent(..) => StoreError::Refused(error.into()),
+        AwsError::Failed(_, failure) if failure.code.as_deref().is_some_and(throttling) => {
+            StoreError::Throttled(error.into())
         }
-        AwsError::Refused(refusal) if (400..=499).contains(&refusal.status) => {
-            StoreError::Refused(Box::new(AwsError::Refused(refusal)))
-        }
-        AwsError::Refused(refusal) => StoreError::Unreachable(Box::new(AwsError::Refused(refusal))),
+        AwsError::Failed(_, failure) if failure.status < 500 => StoreError::Refused(error.into()),
+        AwsError::Failed(..) => StoreError::Unreachable(error.into()),
     }
 }

@@ -1,10 +1,12 @@
 //! What AWS is asked without an SDK client, as it arrives: words, signature, second attempts.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_types::SdkConfig;
 use axum::Router;
@@ -12,16 +14,18 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use ieum::aws::{Aws, SetUpError};
+use ieum::backup::Whole;
 use ieum::clock::{Clock, CorrectedClock, SystemClock, Timestamp};
 use ieum::error::chain;
 use ieum::events::{CloudEvent, Publisher};
 use ieum::http::HttpClient;
 use ieum::queue::DeadLetters;
 use ieum::secrets::{ExposeSecret, SecretName, SecretSource, Secrets};
-use ieum::store::{Action, Outcome, Read, Store, StoreError, Test, Update, Value as Stored};
+use ieum::store::{Action, Item, Outcome, Read, Store, StoreError, Test, Update, Value as Stored};
 use ieum::testing::{ManualClock, aws_at, dynamodb_over};
 use ring::{digest, hmac};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -106,11 +110,14 @@ impl Script {
     }
 }
 
-fn as_someone(endpoint: &str) -> Aws {
-    let credentials = Credentials::new("AKIDEXAMPLE", SECRET_ACCESS_KEY, Some("a token".into()), None, "test");
+fn someone(until: Option<SystemTime>) -> Credentials {
+    Credentials::new("AKIDEXAMPLE", SECRET_ACCESS_KEY, Some("a token".into()), until, "test")
+}
+
+fn aws_as(found: impl ProvideCredentials + 'static, endpoint: &str) -> Aws {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(SharedCredentialsProvider::new(found))
         .region(Region::from_static("ap-northeast-2"))
         .endpoint_url(endpoint);
     Aws::of(config.build(), HttpClient::new(None).unwrap()).unwrap()
@@ -131,7 +138,7 @@ async fn each_service_is_asked_in_its_own_words_and_signed_for_as_aws_checks_it(
         (200, json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]})),
     ])
     .await;
-    let aws = as_someone(&endpoint);
+    let aws = aws_as(someone(None), &endpoint);
     let item = aws.store("t").get("k", Read::Consistent).await.unwrap().unwrap();
     assert_eq!((item.number("n"), item.text("t"), item.0.len()), (Some(7), Some("글"), 2), "without its key");
     let secrets = Secrets::new(Some(aws.secrets()));
@@ -183,9 +190,19 @@ async fn a_failed_service_is_asked_once_more_and_the_table_never() {
     for (answers, requests, heard) in [
         (vec![failed(), fine()], 2, Ok("hush")),
         (vec![failed(), failed()], 2, Err("503")),
-        (vec![refused()], 1, Err("400 ResourceNotFoundException: no such secret")),
-        (vec![(400, json!({"__type": "ThrottlingException"}))], 1, Err("ThrottlingException")),
-        (vec![(200, json!({"SecretString": 7}))], 1, Err("cannot be read: Data at line 1")),
+        (vec![(400, json!({"__type": "ThrottlingException"})), fine()], 2, Ok("hush")),
+        (
+            vec![refused()],
+            1,
+            Err("GetSecretValue of secretsmanager has failed: status 400, ResourceNotFoundException, no such secret"),
+        ),
+        (vec![(404, json!("<html>"))], 1, Err("status 404")),
+        (
+            vec![(200, json!({"SecretString": 7}))],
+            1,
+            Err("what GetSecretValue of secretsmanager answers cannot be read: Data at line 1"),
+        ),
+        (vec![(200, Value::Null)], 1, Err("cannot be read: Eof")),
     ] {
         let (script, endpoint) = Script::listen(answers).await;
         let secrets = Secrets::new(Some(aws_at(&endpoint).secrets()));
@@ -296,15 +313,15 @@ async fn when_a_secret_was_changed_is_told_to_the_millisecond() {
     }
 }
 
-/// A request signed by a clock that is hours off is refused; the answer says what time it is, and the next is not.
+/// A request signed by a clock that is hours off is refused, which says what time it is; the table is asked again, for
+/// nothing has happened.
 #[tokio::test]
 async fn a_signature_has_the_time_that_aws_says_it_is() {
     let clock = Arc::new(CorrectedClock::new(ManualClock::start()));
-    let (script, endpoint) = Script::listen([(200, json!({})), (200, json!({}))]).await;
+    let late = json!({"__type": "com.amazon.coral.service#InvalidSignatureException", "message": "Signature expired"});
+    let (script, endpoint) = Script::listen([(400, late), (200, json!({}))]).await;
     let store = dynamodb_over(HttpClient::new(None).unwrap().correcting(Arc::clone(&clock)), &endpoint, "t");
-    for _ in 0..2 {
-        store.get("k", Read::Eventual).await.unwrap();
-    }
+    assert_eq!(store.get("k", Read::Eventual).await.unwrap(), None);
     let stamps: Vec<String> = script.asked().iter().map(|asked| asked.header("x-amz-date").to_owned()).collect();
     assert_eq!(stamps[0], "20261121T035000Z");
     let [year, month, day, hour, minute, second] =
@@ -324,8 +341,142 @@ fn a_wrong_address_or_nobody_to_be_is_an_error_before_the_first_request() {
     assert!(matches!(nowhere, SetUpError::NoRegion));
     let nobody = Aws::of(builder().region(region()).build(), http()).unwrap_err();
     assert!(matches!(nobody, SetUpError::NoCredentials));
-    let misspelt = builder().region(region()).credentials_provider(keys()).endpoint_url("localhost");
-    assert!(matches!(Aws::of(misspelt.build(), http()).unwrap_err(), SetUpError::Address("DynamoDB", _)));
+    for misspelt in ["localhost", "localhost:8000", "ftp://localhost", ""] {
+        let config = builder().region(region()).credentials_provider(keys()).endpoint_url(misspelt);
+        let error = Aws::of(config.build(), http()).unwrap_err();
+        assert!(matches!(error, SetUpError::Address("DynamoDB")), "{misspelt}");
+    }
+    let china = builder().region(Region::from_static("cn-north-1")).credentials_provider(keys());
+    let fips = builder().region(region()).credentials_provider(keys()).use_fips(true);
+    for unknown in [china, fips] {
+        let unknown = unknown.build();
+        assert!(matches!(Aws::of(unknown.clone(), http()).unwrap_err(), SetUpError::Hosts(_)));
+        Aws::of(unknown.into_builder().endpoint_url("https://here").build(), http()).unwrap();
+    }
     let usual = Aws::of(builder().region(region()).credentials_provider(keys()).build(), http()).unwrap();
     assert_eq!(usual.endpoint("SNS", "sns").unwrap().as_str(), "https://sns.ap-northeast-2.amazonaws.com/");
+}
+
+/// Whoever finds credentials, and how often that was asked.
+#[derive(Clone, Debug)]
+struct Finder {
+    lasting: Duration,
+    asked: Arc<AtomicU32>,
+}
+
+impl ProvideCredentials for Finder {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        future::ProvideCredentials::ready(Ok(someone(Some(SystemTime::now() + self.lasting))))
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_found_once_until_they_are_about_to_run_out() {
+    for (minutes, times) in [(60, 1), (4, 3)] {
+        let finder = Finder { lasting: Duration::from_secs(60 * minutes), asked: Arc::default() };
+        let (_, endpoint) = Script::listen([(200, json!({})), (200, json!({})), (200, json!({}))]).await;
+        let store = aws_as(finder.clone(), &endpoint).store("t");
+        for _ in 0..3 {
+            store.get("k", Read::Eventual).await.unwrap();
+        }
+        assert_eq!(finder.asked.load(Ordering::Relaxed), times, "of {minutes} minutes");
+    }
+}
+
+/// The first connection is closed once the request has come, as happens to one that lay through a freeze.
+async fn broken_once(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for place in 0.. {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let read = connection.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"POST / HTTP/1.1"));
+            if place > 0 {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+                connection.write_all(head.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_is_replaced_at_once_but_for_the_table() {
+    let secrets = Secrets::new(Some(aws_at(&broken_once(r#"{"SecretString": "hush"}"#).await).secrets()));
+    let secret = secrets.fetch(&SecretName::Managed("s".to_owned())).await.unwrap();
+    assert_eq!(secret.expose_secret(), "hush");
+    let store = aws_at(&broken_once("{}").await).store("t");
+    let update = Update::of("k").then([Action::Set("state", "x".into())]);
+    let error = store.update(&update).await.unwrap_err();
+    assert!(chain(&error).contains("UpdateItem of dynamodb has no answer"), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn events_that_were_not_taken_are_counted_with_their_reasons() {
+    let entries = json!([{"EventId": "1"}, {"ErrorCode": "ThrottlingException"}, {"ErrorMessage": "no"}]);
+    let (_, endpoint) = Script::listen([(200, json!({"FailedEntryCount": 2, "Entries": entries}))]).await;
+    let error = aws_at(&endpoint).events("bus").publish(&[event(), event(), event()]).await.unwrap_err();
+    assert_eq!(error.to_string(), r#"2 of 3 events were not taken: ["ThrottlingException"]"#);
+}
+
+#[tokio::test]
+async fn what_a_batch_of_writes_leaves_is_sent_again() {
+    let left = json!({"t": [{"DeleteRequest": {"Key": {"pk": {"S": "b"}}}}]});
+    let put = json!({"t": [{"PutRequest": {"Item": {"pk": {"S": "c"}, "n": {"N": "3"}}}}]});
+    let (script, endpoint) = Script::listen([
+        (200, json!({"UnprocessedItems": left})),
+        (200, json!({"UnprocessedItems": {}})),
+        (200, json!({"UnprocessedItems": put})),
+        (200, json!({})),
+    ])
+    .await;
+    let store = aws_at(&endpoint).store("t");
+    store.remove_all(&["a".to_owned(), "b".to_owned()]).await.unwrap();
+    let mut item = Item::default();
+    item.0.insert("n".to_owned(), Stored::Number(3));
+    store.put_all(&[("c".to_owned(), item)]).await.unwrap();
+    let asked: Vec<Value> = script.asked().iter().map(|asked| asked.json()["RequestItems"].clone()).collect();
+    let both = json!({"t": [
+        {"DeleteRequest": {"Key": {"pk": {"S": "a"}}}},
+        {"DeleteRequest": {"Key": {"pk": {"S": "b"}}}},
+    ]});
+    assert_eq!(asked, [both, left, put.clone(), put]);
+}
+
+#[tokio::test]
+async fn an_export_is_of_the_table_by_its_arn() {
+    let (script, endpoint) = Script::listen([
+        (200, json!({"Table": {"TableArn": "arn:t", "TableSizeBytes": 7}})),
+        (200, json!({"ExportDescription": {"ExportArn": "arn:e", "ExportStatus": "IN_PROGRESS"}})),
+        (200, json!({"Table": {"TableArn": "arn:t", "TableSizeBytes": 7}})),
+        (200, json!({"Table": {}})),
+    ])
+    .await;
+    let store = aws_at(&endpoint).store("t");
+    assert_eq!(store.export("b", "p/").await.unwrap(), "arn:e");
+    assert_eq!(script.asked()[1].json(), json!({"TableArn": "arn:t", "S3Bucket": "b", "S3Prefix": "p/"}));
+    assert_eq!(store.bytes().await.unwrap(), 7);
+    assert!(matches!(store.bytes().await.unwrap_err(), StoreError::Unreadable(_)), "no size is no size of 0");
+}
+
+#[tokio::test]
+async fn what_is_due_is_read_to_the_last_page() {
+    let entry = |key: &str, since: i64| json!({"pk": {"S": key}, "created_at": {"N": since.to_string()}});
+    let last = json!({"pk": {"S": "b"}, "due": {"S": "l"}, "not_before": {"N": "5"}});
+    let (script, endpoint) = Script::listen([
+        (200, json!({"Items": [entry("a", 2), entry("b", 3)], "LastEvaluatedKey": last})),
+        (200, json!({"Items": [entry("c", 1)]})),
+    ])
+    .await;
+    let due = aws_at(&endpoint).store("t").due("l", Timestamp::from_millis(9), 2).await.unwrap();
+    assert_eq!(due, ["c", "a"], "those that have waited longest");
+    let asked = script.asked();
+    assert_eq!(asked[0].json().get("ExclusiveStartKey"), None);
+    assert_eq!(asked[1].json()["ExclusiveStartKey"], last);
 }
