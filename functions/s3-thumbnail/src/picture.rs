@@ -111,7 +111,7 @@ pub fn thumbnails(
     order.sort_by(|a, b| shrink(seen, &plans[*a]).total_cmp(&shrink(seen, &plans[*b])));
     let least = order.first().map_or(1.0, |largest| shrink(seen, &plans[*largest]));
     let mut raster = decode::decode(bytes, &header, least, limits)?;
-    let converter = colour::Converter::new(&raster);
+    let mut converter = colour::Converter::new(&raster);
     let mut made = Vec::with_capacity(plans.len());
     for place in order {
         let (plan, variant) = (&plans[place], &variants[place]);

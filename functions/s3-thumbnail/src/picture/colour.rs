@@ -2,17 +2,17 @@
 //!
 //! An embedded ICC profile says what the numbers mean. One that cannot be read is passed over, as browsers do: the
 //! numbers are then taken for sRGB. Inks without a profile are taken for offset print on coated paper, which is what
-//! most of them were made for; simply inverting them would give colours that no press prints.
-//!
-//! A press' black is not as dark as a screen's. Both ends of the scale are matched (black point compensation), as
-//! littlecms does for sharp and as Adobe's programs do; moxcms leaves it out for inks, so it is done here.
+//! most of them were made for; simply inverting them would give colours that no press prints. Inks with one: [`inks`].
+
+mod inks;
+mod lattice;
+mod table;
 
 use std::sync::Arc;
 
 use fast_image_resize::pixels::{InnerPixel, U8x3, U8x4, U16x4};
-use moxcms::{
-    ColorProfile, DataColorSpace, Layout, ProfileVersion, RenderingIntent, Transform16BitExecutor, TransformOptions,
-};
+use inks::Inks;
+use moxcms::{ColorProfile, DataColorSpace, Layout, RenderingIntent, Transform16BitExecutor, TransformOptions};
 
 use super::Refusal;
 use super::geometry::{Orientation, Size};
@@ -64,7 +64,7 @@ impl Converter {
     }
 
     /// The picture in sRGB.
-    pub(super) fn srgb(&self, scaled: Scaled) -> Result<Picture, Refusal> {
+    pub(super) fn srgb(&mut self, scaled: Scaled) -> Result<Picture, Refusal> {
         let Scaled { size, pixels } = scaled;
         let (alpha, bytes) = match pixels {
             Pixels::Light(pixels) => (false, self.light(U8x3::components(&pixels))?),
@@ -85,9 +85,9 @@ impl Converter {
         }
     }
 
-    fn ink(&self, pixels: &[U8x4]) -> Result<Vec<u8>, Refusal> {
+    fn ink(&mut self, pixels: &[U8x4]) -> Result<Vec<u8>, Refusal> {
         match self {
-            Self::Inks(inks) => inks.srgb(U8x4::components(pixels)),
+            Self::Inks(inks) => inks.srgb(U8x4::components(pixels).as_chunks().0),
             Self::Srgb | Self::Profile(..) | Self::Coated => {
                 let press = Press::new();
                 Ok(pixels.iter().flat_map(|pixel| press.srgb(pixel.0)).collect())
@@ -129,78 +129,6 @@ fn converted(transform: &Transform16BitExecutor, from: &[u8], length: usize) -> 
 /// A number that is known to fit.
 fn low<T: TryFrom<u32> + Default>(number: u32) -> T {
     T::try_from(number).unwrap_or_default()
-}
-
-/// From inks to sRGB by an ICC profile, by way of ProPhoto RGB: there is no ink outside of it, while the colours between
-/// two of a table that were cut to fit into sRGB would be wrong.
-pub(super) struct Inks {
-    transform: Arc<Transform16BitExecutor>,
-    /// Light for the upper twelve of the transform's sixteen bits.
-    lights: Vec<f32>,
-    /// From that light to sRGB's, with full ink as black.
-    to_srgb: [[f32; 3]; 3],
-    offset: [f32; 3],
-    /// Bytes of sRGB for roots of light.
-    bytes: Vec<u8>,
-}
-
-/// The black of every perceptual table since version 4 of ICC profiles, relative to paper. ICC.1:2022, 6.3.4.3.
-const PERCEPTUAL_BLACK: f32 = 0.003_48;
-
-/// Nothing that is called black is brighter than this: half of the lightness scale.
-const BRIGHTEST_BLACK: f32 = 0.184;
-
-/// ISO 22028-2 without the straight part at the beginning of its curve, as moxcms has it.
-const PRO_PHOTO_GAMMA: f32 = 1.8;
-
-/// From its light to XYZ relative to paper, D50.
-const PRO_PHOTO_TO_XYZ: [[f32; 3]; 3] = [[0.8273, 0.1402, 0.0325], [0.288, 0.7119, 0.0001], [0.0, 0.0, 1.0]];
-
-/// Steps of the tables of [`Inks`].
-const STEPS: u16 = 4_095;
-
-impl Inks {
-    /// `None` when the profile has no table for it.
-    fn new(profile: &ColorProfile) -> Option<Self> {
-        let options = TransformOptions { rendering_intent: RenderingIntent::Perceptual, ..TransformOptions::default() };
-        // Layout has no name for four inks: they go by the name of four channels.
-        let wide = ColorProfile::new_pro_photo_rgb();
-        let transform = profile.create_transform_16bit(Layout::Rgba, &wide, Layout::Rgb, options).ok()?;
-        let mut full = [0; 3];
-        transform.transform(&[u16::MAX; 4], &mut full).ok()?;
-        let full = full.map(|sample| (f32::from(sample) / f32::from(u16::MAX)).powf(PRO_PHOTO_GAMMA));
-        let by_table = profile.version() < ProfileVersion::V4_0;
-        let black =
-            PRO_PHOTO_TO_XYZ.map(|row| if by_table { dot(row, full).min(BRIGHTEST_BLACK) } else { PERCEPTUAL_BLACK });
-        let (mut to_srgb, mut offset) = ([[0.0; 3]; 3], [0.0; 3]);
-        for ((row, offset), factors) in to_srgb.iter_mut().zip(&mut offset).zip(TO_SRGB) {
-            for ((factor, black), to_xyz) in factors.into_iter().zip(black).zip(PRO_PHOTO_TO_XYZ) {
-                let factor = factor / (1.0 - black);
-                row.iter_mut().zip(to_xyz).for_each(|(sum, part)| *sum += factor * part);
-                *offset -= factor * black;
-            }
-        }
-        let part = |step: u16| f32::from(step) / f32::from(STEPS);
-        let lights = (0..=STEPS).map(|step| part(step).powf(PRO_PHOTO_GAMMA)).collect();
-        let bytes = (0..=STEPS).map(|step| gamma(part(step) * part(step))).collect();
-        Some(Self { transform, lights, to_srgb, offset, bytes })
-    }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the table")]
-    fn srgb(&self, inks: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let from: Vec<u16> = inks.iter().map(|ink| u16::from(*ink) * 257).collect();
-        let mut wide = vec![0_u16; inks.len() / 4 * 3];
-        self.transform.transform(&from, &mut wide).map_err(Refusal::broken)?;
-        let mut bytes = Vec::with_capacity(wide.len());
-        for pixel in wide.as_chunks::<3>().0 {
-            let light = pixel.map(|sample| self.lights[usize::from(sample >> 4)]);
-            for (row, offset) in self.to_srgb.into_iter().zip(self.offset) {
-                let root = (dot(row, light) + offset).clamp(0.0, 1.0).sqrt();
-                bytes.push(self.bytes[(root * f32::from(STEPS) + 0.5) as usize]);
-            }
-        }
-        Ok(bytes)
-    }
 }
 
 fn dot(row: [f32; 3], column: [f32; 3]) -> f32 {
@@ -319,13 +247,15 @@ const OVERPRINTS: [[f32; 3]; 16] = [
 const GAINS: [f32; 4] = [0.044, 0.019, 0.0, -0.014];
 
 /// From XYZ relative to paper (1) and full ink (0), D50, to linear sRGB; Bradford adaptation.
-const TO_SRGB: [[f32; 3]; 3] = [[3.0217, -1.6169, -0.4049], [-0.9437, 1.9161, 0.0276], [0.0694, -0.229, 1.1596]];
+const TO_SRGB: [[f32; 3]; 3] =
+    [[3.021_98, -1.617_21, -0.404_77], [-0.943_71, 1.916_13, 0.027_58], [0.069_39, -0.228_99, 1.159_60]];
 
 impl Press {
     fn new() -> Self {
         Self { roots: OVERPRINTS.map(|xyz| xyz.map(f32::sqrt)) }
     }
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
     fn srgb(&self, inks: [u8; 4]) -> [u8; 3] {
         let mut covers = [0.0; 4];
         for ((cover, ink), gain) in covers.iter_mut().zip(inks).zip(GAINS) {
@@ -345,16 +275,14 @@ impl Press {
         for (place, relative) in relative.iter_mut().enumerate() {
             *relative = (sums[place] * sums[place] - full[place]) / (paper[place] - full[place]);
         }
-        TO_SRGB.map(|row| gamma(dot(row, relative)))
+        TO_SRGB.map(|row| (encoded(dot(row, relative)) * 255.0 + 0.5) as u8)
     }
 }
 
-/// IEC 61966-2-1.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 255")]
-fn gamma(linear: f32) -> u8 {
-    let linear = linear.clamp(0.0, 1.0);
-    let encoded = if linear <= 0.003_130_8 { 12.92 * linear } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 };
-    (encoded * 255.0 + 0.5) as u8
+/// Light (0 to 1, cut to that) as sRGB encodes it, 0 to 1. IEC 61966-2-1.
+fn encoded(light: f32) -> f32 {
+    let light = light.clamp(0.0, 1.0);
+    if light <= 0.003_130_8 { 12.92 * light } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 
 #[cfg(test)]
