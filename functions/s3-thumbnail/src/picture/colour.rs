@@ -6,6 +6,8 @@
 
 mod inks;
 mod lattice;
+#[cfg(test)]
+mod profiles;
 mod table;
 
 use std::sync::Arc;

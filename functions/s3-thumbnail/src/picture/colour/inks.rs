@@ -137,3 +137,89 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::profiles::{lut_a_to_b, lut8, lut16, press, profile};
+    use super::*;
+
+    fn inks(version: u8, table: &[u8]) -> Inks {
+        Inks::new(&ColorProfile::new_from_slice(&profile(version, table)).expect("a profile")).expect("inks")
+    }
+
+    const PIXELS: [[u8; 4]; 8] = [
+        [0, 0, 0, 0],
+        [255, 255, 255, 255],
+        [255, 0, 0, 0],
+        [10, 200, 30, 0],
+        [120, 60, 90, 20],
+        [33, 66, 99, 132],
+        [200, 30, 180, 77],
+        [0, 0, 255, 128],
+    ];
+
+    /// littlecms 2.19 on the same profiles, sRGB as it makes it, perceptual, no flags.
+    #[test]
+    fn colours_are_those_of_littlecms() {
+        let lut8 = lut8(3, &press([3; 4]));
+        let lut16 = lut16(5, &press([5; 4]));
+        let lut_a_to_b = lut_a_to_b([3, 2, 4, 5], &press([3, 2, 4, 5]));
+        let wanted_by_lut8 = [
+            [255, 255, 255],
+            [0, 0, 0],
+            [0, 165, 234],
+            [227, 137, 154],
+            [159, 195, 174],
+            [170, 165, 137],
+            [103, 153, 86],
+            [192, 168, 56],
+        ];
+        let wanted_by_lut16 = [
+            [255, 255, 255],
+            [0, 0, 0],
+            [0, 165, 234],
+            [220, 111, 139],
+            [157, 172, 164],
+            [129, 114, 99],
+            [87, 121, 79],
+            [148, 130, 50],
+        ];
+        let wanted_by_lut_a_to_b = [
+            [255, 255, 255],
+            [27, 28, 27],
+            [0, 167, 244],
+            [207, 149, 152],
+            [177, 189, 185],
+            [129, 123, 109],
+            [114, 129, 99],
+            [144, 128, 67],
+        ];
+        for (version, table, wanted) in
+            [(2, lut8, wanted_by_lut8), (2, lut16, wanted_by_lut16), (4, lut_a_to_b, wanted_by_lut_a_to_b)]
+        {
+            let bytes = inks(version, &table).srgb(&PIXELS).expect("colours");
+            for (found, wanted) in bytes.as_chunks::<3>().0.iter().zip(wanted) {
+                assert!(
+                    found.iter().zip(wanted).all(|(found, wanted)| found.abs_diff(wanted) <= 1),
+                    "{found:?} {wanted:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_not_read_here_is_left_to_moxcms() {
+        let colours = |points| inks(2, &lut8(points, &press([points; 4])));
+        let (here, there) = (colours(33), colours(34));
+        assert!(matches!((&here.source, &there.source), (Source::Table(_), Source::Transform(_))));
+        let bytes = [here, there].map(|mut inks| inks.srgb(&PIXELS).expect("colours"));
+        assert!(bytes[0].iter().zip(&bytes[1]).all(|(here, there)| here.abs_diff(*there) <= 6), "{bytes:?}");
+    }
+
+    #[test]
+    fn only_nodes_that_are_needed_are_asked_for() {
+        let mut inks = inks(2, &lut16(2, &press([2; 4])));
+        inks.srgb(&[[0; 4], [255; 4], [8, 0, 0, 0]]).expect("colours");
+        assert_eq!(inks.nodes.iter().flatten().count(), 3);
+    }
+}

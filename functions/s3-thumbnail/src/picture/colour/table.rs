@@ -180,3 +180,160 @@ fn xyz_of_lab([lightness, a, b]: [f32; 3]) -> [f32; 3] {
     [y + a / 500.0, y, y - b / 200.0]
         .map(|root| if root > 6.0 / 29.0 { root * root * root } else { 108.0 / 841.0 * (root - 4.0 / 29.0) })
 }
+
+#[cfg(test)]
+mod tests {
+    use moxcms::{Matrix3d, Vector3d};
+    use proptest::prelude::*;
+
+    use super::super::profiles::{lut_a_to_b, lut8, lut16, press, profile};
+    use super::*;
+
+    fn read(table: &[u8]) -> Option<Table> {
+        Table::new(&ColorProfile::new_from_slice(&profile(4, table)).ok()?)
+    }
+
+    fn flat(points: u8, level: u16) -> LutDataType {
+        let straight = |channels| LutStore::Store16([0, u16::MAX].repeat(channels));
+        LutDataType {
+            num_input_channels: 4,
+            num_output_channels: 3,
+            num_clut_grid_points: points,
+            matrix: Matrix3d::IDENTITY,
+            num_input_table_entries: 2,
+            num_output_table_entries: 2,
+            input_table: straight(4),
+            clut_table: LutStore::Store16(vec![level; 3 * usize::from(points).pow(4)]),
+            output_table: straight(3),
+            lut_type: LutType::Lut16,
+        }
+    }
+
+    fn close(found: [f32; 3], wanted: [f32; 3]) -> bool {
+        found.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 2e-4)
+    }
+
+    #[test]
+    fn paper_is_white_in_every_kind_of_table() {
+        let colours = press([3; 4]);
+        assert!(close(read(&lut16(3, &colours)).expect("a table").xyz([0.0; 4]), [1.0; 3]));
+        // In eight bits gray is not in the middle of 255, but at 128.
+        let paper = read(&lut8(3, &colours)).expect("a table").xyz([0.0; 4]);
+        assert!(close(paper, [1.0; 3]), "{paper:?}");
+    }
+
+    #[test]
+    fn nodes_have_the_colours_of_the_table() {
+        // Half of the light is L* 50, a* and b* near to nothing: Y of 0.1842.
+        let table = Table::of_one_size(&LutDataType {
+            clut_table: LutStore::Store16([0x7f80, 0x8000, 0x8000].repeat(16)),
+            ..flat(2, 0)
+        });
+        let found = table.expect("a table").xyz([1.0, 0.0, 1.0, 0.0]);
+        assert!(close(found, [0.184_2; 3]), "{found:?}");
+    }
+
+    #[test]
+    fn another_shape_than_four_inks_and_three_numbers_is_refused() {
+        assert!(Table::of_one_size(&flat(2, 0)).is_some());
+        let short = |store: usize| LutStore::Store16(vec![0; store]);
+        for (what, lut) in [
+            ("three inks", LutDataType { num_input_channels: 3, ..flat(2, 0) }),
+            ("four numbers", LutDataType { num_output_channels: 4, ..flat(2, 0) }),
+            ("one point", flat(1, 0)),
+            ("no point", flat(0, 0)),
+            ("more points", LutDataType { num_clut_grid_points: 3, ..flat(2, 0) }),
+            ("fewer points", LutDataType { num_clut_grid_points: 2, ..flat(3, 0) }),
+            ("too many points", LutDataType { num_clut_grid_points: 34, ..flat(2, 0) }),
+            ("most points", LutDataType { num_clut_grid_points: 255, ..flat(2, 0) }),
+            ("half of a node", LutDataType { clut_table: short(47), ..flat(2, 0) }),
+            ("no nodes", LutDataType { clut_table: LutStore::Store8(Vec::new()), ..flat(2, 0) }),
+            ("curves of one", LutDataType { num_input_table_entries: 1, ..flat(2, 0) }),
+            ("curves of none", LutDataType { num_input_table_entries: 0, ..flat(2, 0) }),
+            ("no curves", LutDataType { input_table: short(0), ..flat(2, 0) }),
+            ("half of a curve", LutDataType { input_table: short(7), ..flat(2, 0) }),
+            ("five curves", LutDataType { input_table: short(10), ..flat(2, 0) }),
+            ("two last curves", LutDataType { output_table: short(4), ..flat(2, 0) }),
+        ] {
+            assert!(Table::of_one_size(&lut).is_none(), "{what}");
+        }
+        let mut profile = ColorProfile::new_from_slice(&profile(2, &lut16(2, &press([2; 4])))).expect("a profile");
+        assert!(Table::new(&profile).is_some());
+        profile.pcs = DataColorSpace::Xyz;
+        assert!(Table::new(&profile).is_none(), "to XYZ");
+        profile.pcs = DataColorSpace::Lab;
+        profile.lut_a_to_b_perceptual = None;
+        assert!(Table::new(&profile).is_none(), "no table");
+    }
+
+    #[test]
+    fn another_shape_of_newer_tables_is_refused() {
+        let straight = |curves| vec![ToneReprCurve::Lut(Vec::new()); curves];
+        let lut = || LutMultidimensionalType {
+            num_input_channels: 4,
+            num_output_channels: 3,
+            grid_points: *b"\x02\x03\x02\x02\0\0\0\0\0\0\0\0\0\0\0\0",
+            clut: Some(LutStore::Store8(vec![9; 72])),
+            a_curves: straight(4),
+            b_curves: straight(3),
+            m_curves: Vec::new(),
+            matrix: Matrix3d::IDENTITY,
+            bias: Vector3d::default(),
+        };
+        assert!(Table::of_any_size(&lut()).is_some());
+        // The logarithm of nothing, and a number of numbers that no formula has.
+        let nowhere = ToneReprCurve::Parametric(vec![-1.0]);
+        let unknown = ToneReprCurve::Parametric(vec![1.0, 2.0]);
+        for (what, lut) in [
+            ("three inks", LutMultidimensionalType { num_input_channels: 3, ..lut() }),
+            ("two numbers", LutMultidimensionalType { num_output_channels: 2, ..lut() }),
+            ("no lattice", LutMultidimensionalType { clut: None, ..lut() }),
+            ("odd size", LutMultidimensionalType { clut: Some(LutStore::Store8(vec![9; 71])), ..lut() }),
+            ("other points", LutMultidimensionalType { grid_points: [2; 16], ..lut() }),
+            ("all points", LutMultidimensionalType { grid_points: [255; 16], ..lut() }),
+            ("three curves", LutMultidimensionalType { a_curves: straight(3), ..lut() }),
+            ("four last curves", LutMultidimensionalType { b_curves: straight(4), ..lut() }),
+            ("one middle curve", LutMultidimensionalType { m_curves: straight(1), ..lut() }),
+            ("no value", LutMultidimensionalType { b_curves: vec![nowhere; 3], ..lut() }),
+            ("no formula", LutMultidimensionalType { b_curves: vec![unknown; 3], ..lut() }),
+        ] {
+            assert!(Table::of_any_size(&lut).is_none(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_cut_off_is_none() {
+        let colours = press([2; 4]);
+        for table in [lut8(2, &colours), lut16(2, &colours), lut_a_to_b([2; 4], &colours)] {
+            assert!(read(&table).is_some());
+            for length in (0..table.len()).step_by(7) {
+                assert!(read(&table[..length]).is_none(), "{length} of {}", table.len());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_table_is_none_or_gives_numbers(
+            kind in 0_usize..3, at in 0_usize..1_000, byte: u8, inks in prop::array::uniform4(0.0_f32..=1.0),
+        ) {
+            let colours = press([2; 4]);
+            let mut table = [lut8(2, &colours), lut16(2, &colours), lut_a_to_b([2; 4], &colours)][kind].clone();
+            let at = at % table.len();
+            table[at] = byte;
+            if let Some(table) = read(&table) {
+                prop_assert!(table.xyz(inks).iter().all(|part| part.is_finite()));
+            }
+        }
+
+        #[test]
+        fn neighbours_differ_little(inks in prop::array::uniform4(0.0_f32..=1.0), ink in 0..INKS) {
+            let table = read(&lut_a_to_b([3, 2, 4, 5], &press([3, 2, 4, 5]))).expect("a table");
+            let mut neighbour = inks;
+            neighbour[ink] = (neighbour[ink] + 1e-3).min(1.0);
+            for (one, other) in table.xyz(inks).into_iter().zip(table.xyz(neighbour)) {
+                prop_assert!((one - other).abs() < 0.01, "{one} {other}");
+            }
+        }
+    }
+}
