@@ -4,7 +4,9 @@
 //! moxcms, by way of ProPhoto RGB, outside of which there is no ink: what lies outside of sRGB is black or white there.
 //!
 //! A press' black is not as dark as a screen's. Both ends of the scale are matched (black point compensation), as
-//! littlecms does for sharp and as Adobe's programs do; moxcms leaves it out for inks, so it is done here.
+//! littlecms does for sharp and as Adobe's programs do; moxcms leaves it out for inks, so it is done here. The press'
+//! black is full ink with the tint that it has. That is so in littlecms 2.18 to 2.19.1, which sharp 0.35 has; those before
+//! took the lightness alone, and those to come will again (its commit 6a5a890, June 2026): then so must we.
 //!
 //! Pixels do not ask the profile themselves: [`POINTS`] amounts of each ink do, and what is between is found in sRGB. That
 //! is less exact by half a mean square, but it is what littlecms does unless it is told otherwise: pictures look as
@@ -26,14 +28,14 @@ pub(in crate::picture) struct Inks {
     to_srgb: [[f32; 3]; 3],
     offset: [f32; 3],
     lattice: Lattice,
-    /// sRGB at the nodes, as far as anybody has asked for it; 65,535 is white.
-    nodes: Vec<Option<[u16; 3]>>,
+    /// sRGB at the nodes, 0 to 255, and 1; or 0 as long as nobody has asked for a node's.
+    nodes: Vec<[f32; 4]>,
 }
 
 /// Who knows what inks look like.
 enum Source {
     /// The profile's table.
-    Table(Table),
+    Table(Box<Table>),
     /// moxcms, in ProPhoto RGB.
     Transform(Arc<Transform16BitExecutor>),
 }
@@ -47,6 +49,10 @@ const PERCEPTUAL_BLACK: f32 = 0.003_48;
 /// Nothing that is called black is brighter than this: half of the lightness scale.
 const BRIGHTEST_BLACK: f32 = 0.184;
 
+/// Nobody sees a black as near to none as this, all three numbers together. littlecms leaves out what changes nothing
+/// by more than 0.002 (`IsEmptyLayer` in its `cmscnvrt.c`), scales and offsets together; of black alone this is it.
+const UNSEEN_BLACK: f32 = 0.001_35;
+
 /// ISO 22028-2 without the straight part at the beginning of its curve, as moxcms has it.
 const PRO_PHOTO_GAMMA: f32 = 1.8;
 
@@ -57,12 +63,17 @@ impl Inks {
     /// `None` when the profile has no table that anybody here can read.
     pub(super) fn new(profile: &ColorProfile) -> Option<Self> {
         let source = match Table::new(profile) {
-            Some(table) => Source::Table(table),
+            Some(table) => Source::Table(Box::new(table)),
             None => Source::transform(profile)?,
         };
         let by_table = profile.version() < ProfileVersion::V4_0;
         let full = source.xyz([1.0; INKS]).ok()?;
-        let black = full.map(|part| if by_table { part.min(BRIGHTEST_BLACK) } else { PERCEPTUAL_BLACK });
+        let seen = full.iter().map(|part| part.abs()).sum::<f32>() > UNSEEN_BLACK;
+        let black = full.map(|part| match (by_table, seen) {
+            (true, true) => part.min(BRIGHTEST_BLACK),
+            (true, false) => 0.0,
+            (false, _) => PERCEPTUAL_BLACK,
+        });
         let (mut to_srgb, mut offset) = (TO_SRGB, [0.0; 3]);
         for (row, offset) in to_srgb.iter_mut().zip(&mut offset) {
             for (factor, black) in row.iter_mut().zip(black) {
@@ -71,7 +82,7 @@ impl Inks {
             }
         }
         let lattice = Lattice::new([POINTS; INKS], usize::MAX)?;
-        let nodes = vec![None; lattice.nodes()];
+        let nodes = vec![[0.0; 4]; lattice.nodes()];
         Some(Self { source, to_srgb, offset, lattice, nodes })
     }
 
@@ -83,32 +94,38 @@ impl Inks {
     )]
     pub(super) fn srgb(&mut self, pixels: &[[u8; INKS]]) -> Result<Vec<u8>, Refusal> {
         let mut bytes = Vec::with_capacity(pixels.len() * 3);
-        for inks in pixels {
+        let part = |ink: &u8| f32::from(*ink) / 255.0;
+        for [cyan, magenta, yellow, black] in pixels {
             let mut colour = [0.5; 3];
-            for (node, share) in self.lattice.corners(inks.map(|ink| f32::from(ink) / 255.0)) {
+            for (node, share) in self.lattice.corners([part(cyan), part(magenta), part(yellow), part(black)]) {
                 // Nodes at the end of an edge that was not gone along need not be asked for.
                 if share > 0.0 {
-                    let share = share / 257.0;
-                    colour.iter_mut().zip(self.node(node)?).for_each(|(sum, part)| *sum += share * f32::from(part));
+                    let [red, green, blue, _] = self.node(node)?;
+                    colour = [colour[0] + share * red, colour[1] + share * green, colour[2] + share * blue];
                 }
             }
-            bytes.extend(colour.map(|part| part as u8));
+            bytes.extend_from_slice(&[colour[0] as u8, colour[1] as u8, colour[2] as u8]);
         }
         Ok(bytes)
     }
 
-    /// The colour at a node.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1")]
-    fn node(&mut self, node: usize) -> Result<[u16; 3], Refusal> {
-        if let Some(known) = self.nodes[node] {
-            return Ok(known);
+    /// What is at a node.
+    #[inline]
+    fn node(&mut self, node: usize) -> Result<[f32; 4], Refusal> {
+        match self.nodes[node] {
+            [_, _, _, 0.0] => self.asked(node),
+            known => Ok(known),
         }
+    }
+
+    #[cold]
+    fn asked(&mut self, node: usize) -> Result<[f32; 4], Refusal> {
         let xyz = self.source.xyz(self.lattice.amounts(node))?;
-        let mut colour = [0; 3];
+        let mut colour = [1.0; 4];
         for ((part, row), offset) in colour.iter_mut().zip(self.to_srgb).zip(self.offset) {
-            *part = (encoded(dot(row, xyz) + offset) * f32::from(u16::MAX) + 0.5) as u16;
+            *part = encoded(dot(row, xyz) + offset) * 255.0;
         }
-        self.nodes[node] = Some(colour);
+        self.nodes[node] = colour;
         Ok(colour)
     }
 }
@@ -220,6 +237,6 @@ mod tests {
     fn only_nodes_that_are_needed_are_asked_for() {
         let mut inks = inks(2, &lut16(2, &press([2; 4])));
         inks.srgb(&[[0; 4], [255; 4], [8, 0, 0, 0]]).expect("colours");
-        assert_eq!(inks.nodes.iter().flatten().count(), 3);
+        assert_eq!(inks.nodes.iter().filter(|node| node[3] > 0.0).count(), 3);
     }
 }

@@ -53,37 +53,56 @@ impl Lattice {
         amounts
     }
 
+    #[inline]
+    fn place(&self, ink: usize, amounts: [f32; INKS]) -> Place {
+        let (node, part) = split(amounts[ink], self.points[ink]);
+        Place { below: node * self.steps[ink], step: self.steps[ink], part }
+    }
+
     /// The nodes around `amounts` (0 to 1) and their shares, which add up to 1: along the edges of a tetrahedron from
     /// the corner below all to the one above all, first along the ink that has gone farthest; and the same one step of
     /// cyan further.
+    #[inline]
     pub(super) fn corners(&self, amounts: [f32; INKS]) -> [Corner; 8] {
-        let place = |ink: usize| {
-            let (node, part) = split(amounts[ink], self.points[ink]);
-            Place { below: node * self.steps[ink], step: self.steps[ink], part }
-        };
-        let (cyan, mut others) = (place(0), [place(1), place(2), place(3)]);
-        let mut node = cyan.below + others.iter().map(|place| place.below).sum::<usize>();
-        others.sort_unstable_by(|one, other| other.part.total_cmp(&one.part));
-        let [first, second, third] = others;
-        let shares = [1.0 - first.part, first.part - second.part, second.part - third.part, third.part];
-        let mut corners = [(0, 0.0); 8];
-        let (pairs, _) = corners.as_chunks_mut::<2>();
-        for ((pair, share), step) in pairs.iter_mut().zip(shares).zip([0, first.step, second.step, third.step]) {
-            node += step;
-            let far = share * cyan.part;
-            *pair = [(node, share - far), (node + cyan.step, far)];
-        }
-        corners
+        let (cyan, others) =
+            (self.place(0, amounts), [self.place(1, amounts), self.place(2, amounts), self.place(3, amounts)]);
+        let low = cyan.below + others[0].below + others[1].below + others[2].below;
+        let [first, second, third] = by_part(others);
+        let after_first = low + first.step;
+        let after_second = after_first + second.step;
+        let high = after_second + third.step;
+        let (near, far) = (1.0 - cyan.part, cyan.part);
+        [
+            (low, near * (1.0 - first.part)),
+            (low + cyan.step, far * (1.0 - first.part)),
+            (after_first, near * (first.part - second.part)),
+            (after_first + cyan.step, far * (first.part - second.part)),
+            (after_second, near * (second.part - third.part)),
+            (after_second + cyan.step, far * (second.part - third.part)),
+            (high, near * third.part),
+            (high + cyan.step, far * third.part),
+        ]
     }
+}
+
+/// The farthest first, by three comparisons.
+#[inline]
+fn by_part([one, two, three]: [Place; 3]) -> [Place; 3] {
+    let ordered = |one: Place, two: Place| if one.part < two.part { (two, one) } else { (one, two) };
+    let (one, two) = ordered(one, two);
+    let (two, three) = ordered(two, three);
+    let (one, two) = ordered(one, two);
+    [one, two, three]
 }
 
 /// `number` (0 to 1) among two or more `points` at even steps: the last one not above it that has one above it, and how
 /// far from the one to the other.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the points")]
-#[expect(clippy::cast_precision_loss, reason = "curves and lattices are shorter than 2^24")]
+#[expect(clippy::cast_precision_loss, reason = "curves and lattices are shorter than 2^16")]
+#[inline]
 pub(super) fn split(number: f32, points: usize) -> (usize, f32) {
     let place = number.clamp(0.0, 1.0) * (points - 1) as f32;
-    let below = (place as usize).min(points - 2);
+    let below = usize::from(place as u16).min(points - 2);
     (below, place - below as f32)
 }
 
