@@ -239,4 +239,15 @@ mod tests {
         inks.srgb(&[[0; 4], [255; 4], [8, 0, 0, 0]]).expect("colours");
         assert_eq!(inks.nodes.iter().filter(|node| node[3] > 0.0).count(), 3);
     }
+
+    #[test]
+    fn black_is_full_ink_unless_nobody_could_see_it() {
+        let mut colours = press([2; 4]);
+        let full = colours.len() - 1;
+        for (lightness, left_alone) in [(0.0, true), (0.1, false)] {
+            // With a tint that would change what is not black.
+            colours[full] = [lightness, 0.502, 0.506];
+            assert_eq!(inks(2, &lut16(2, &colours)).offset == [0.0; 3], left_alone, "{lightness}");
+        }
+    }
 }
