@@ -1,6 +1,6 @@
 //! The table of a press' profile: which colour so much of each ink prints.
 //!
-//! moxcms reads profiles, but makes a table of its own from theirs before it is asked anything, along straight lines of
+//! moxcms reads profiles, but it makes a table of its own from theirs before it is asked anything, along straight lines of
 //! all four inks: its colours are not those that littlecms, and so sharp, finds in the same profile. Here the profile's
 //! own curves and nodes are asked, as a [`Lattice`].
 //!
@@ -133,7 +133,7 @@ impl Curve {
         (words.len() > 1).then(|| Self(words.iter().map(|word| f32::from(*word) / f32::from(u16::MAX)).collect()))
     }
 
-    /// `None` for a formula that has no value everywhere.
+    /// `None` for a formula that has no value everywhere. What goes beyond 0 or 1 is cut off. ICC.1:2022, 10.18.
     fn of(curve: &ToneReprCurve) -> Option<Self> {
         if let ToneReprCurve::Lut(words) = curve {
             match words.len() {
@@ -145,7 +145,8 @@ impl Curve {
         let formula = curve.make_linear_evaluator().ok()?;
         let value = |step| formula.evaluate_value(f32::from(step) / f32::from(CURVE_STEPS));
         let values: Vec<f32> = (0..=CURVE_STEPS).map(value).collect();
-        values.iter().all(|value| value.is_finite()).then_some(Self(values))
+        let defined = values.iter().all(|value| value.is_finite());
+        defined.then(|| Self(values.into_iter().map(|value| value.clamp(0.0, 1.0)).collect()))
     }
 
     fn at(&self, number: f32) -> f32 {
