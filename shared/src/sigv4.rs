@@ -1,10 +1,10 @@
 //! Requests to AWS that are signed without an SDK client.
 //!
 //! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>. An SDK client is a hundred operations
-//! of which a sender needs one, and it repeats unseen. Our own HTTP client does not, and can tell a connection that never
-//! came about from one that broke after the request had left: for what must not happen twice, that is the difference
-//! between sending again and asking a person. Here is the signature and nothing else; `aws-sigv4`, which is below every
-//! AWS client already, computes it.
+//! of which we need a few, and it repeats unseen. Our own HTTP client does not, and can tell a connection that never
+//! came about from one that broke after the request had left: for a sender, whose message must not come twice, that is the
+//! difference between sending again and asking a person. Here is the signature and nothing else; `aws-sigv4`, which is
+//! below the SDK's clients as well, computes it.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -35,7 +35,7 @@ impl SecretShape for AwsKeys {
 /// Who signs.
 #[derive(Clone, Debug)]
 pub enum Signer {
-    /// The function's role.
+    /// The function's role, or whoever runs a tool.
     Role(SharedCredentialsProvider),
     /// Keys from a secret.
     Keys(Arc<Secret<AwsKeys>>),

@@ -80,7 +80,7 @@ pub enum AwsError {
     Unanswered(Operation, #[source] Cause),
     /// AWS refuses, or has failed.
     #[error("{0} has failed: {1}")]
-    Failed(Operation, Failure),
+    Failed(Operation, Box<Failure>),
     /// The operation happened, and the answer is not what it answers with. The text names the place, never the content.
     #[error("what {0} answers cannot be read: {1}")]
     Unreadable(Operation, String),
@@ -247,7 +247,7 @@ impl Client {
         let request = self.signed(operation, body).await.map_err(|cause| AwsError::NotSent(operation, cause))?;
         match self.http.ask_aws(request, MAX_ANSWER_BYTES).await {
             Ok(answer) if answer.status.is_success() => Ok(answer.body),
-            Ok(answer) => Err(AwsError::Failed(operation, Failure::of(answer))),
+            Ok(answer) => Err(AwsError::Failed(operation, Box::new(Failure::of(answer)))),
             Err(ProviderError::Malformed(cause)) => Err(AwsError::Unreadable(operation, chain(&*cause))),
             Err(error) => Err(AwsError::Unanswered(operation, error.into())),
         }
