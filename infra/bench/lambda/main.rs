@@ -3,7 +3,7 @@
 //! ```text
 //! bash infra/bench/install.sh
 //! cargo build --release --locked --bins
-//! cargo run -p ieum-bench --bin bench-lambda -- --rounds 9
+//! cargo run --release -p ieum-bench --bin bench-lambda -- --rounds 9
 //! ```
 //!
 //! Prints tables in Markdown, and writes charts to `infra/bench/charts`. `--only NAME` leaves all others out, and the charts
