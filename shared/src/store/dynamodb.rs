@@ -82,7 +82,7 @@ type Attributes = HashMap<String, Attribute>;
 
 /// An attribute as it travels: of its types this store knows text and number, and a number is digits. One of another type
 /// comes with neither.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Attribute {
     #[serde(rename = "S", default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -260,14 +260,17 @@ impl Store for DynamoStore {
     async fn due(&self, list: &str, until: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
         let (mut due, mut after) = (Vec::new(), None);
         loop {
-            let page = self.on_list(list, (Timestamp::default(), until), None, after).await?;
+            let page = self.on_list(list, (Timestamp::default(), until), None, after.clone()).await?;
             for item in page.items {
                 due.push(indexed(item)?);
             }
-            after = page.last_evaluated_key;
-            if after.is_none() || due.len() >= MOST_DUE {
+            if page.last_evaluated_key.is_none() || due.len() >= MOST_DUE {
                 break;
             }
+            if page.last_evaluated_key == after {
+                return Err(StoreError::Unreadable("a page of the index is followed by itself".to_owned()));
+            }
+            after = page.last_evaluated_key;
         }
         due.sort_unstable();
         Ok(due.into_iter().take(limit as usize).map(|(_, key)| key).collect())

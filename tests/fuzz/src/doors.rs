@@ -179,7 +179,7 @@ fn providers() -> Target {
 }
 
 /// A server that answers everybody with the bytes it is given, and its port.
-fn server() -> (u16, Arc<Mutex<Vec<u8>>>) {
+pub(crate) fn server() -> (u16, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let answer = Arc::new(Mutex::new(Vec::new()));

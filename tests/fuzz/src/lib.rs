@@ -9,6 +9,7 @@
 
 #![expect(clippy::expect_used, reason = "a tool for developers: what is wrong with it ends it")]
 
+mod aws;
 mod damage;
 mod doors;
 mod readers;
@@ -59,6 +60,7 @@ impl Target {
 pub fn targets() -> Vec<Target> {
     let mut targets = readers::targets();
     targets.extend(doors::targets());
+    targets.push(aws::target());
     // A function that starts has panics logged without their words. Here they are what is wanted.
     drop(std::panic::take_hook());
     targets
