@@ -22,6 +22,9 @@ mod corrected;
 
 pub use corrected::{CorrectedClock, StoreTime};
 
+/// How far the clocks of two environments may be apart: twice what the check against the store's clock leaves.
+pub const CLOCKS_APART: Duration = Duration::from_secs(1);
+
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::aws::json::{AwsError, Client};
-use crate::clock::{SharedClock, Timestamp};
+use crate::clock::{CLOCKS_APART, SharedClock, Timestamp};
 use crate::error::chain;
 use crate::planted::{Rule, broken};
 use crate::provider::Cause;
@@ -25,9 +25,6 @@ use crate::telemetry::trace::TraceId;
 /// A queue delays a message no longer:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
-
-/// How far the clocks of two environments may be apart: twice what the check against the store's clock leaves.
-const CLOCKS_APART: Duration = Duration::from_secs(1);
 
 /// Messages in one request:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>.

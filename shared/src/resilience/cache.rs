@@ -9,7 +9,7 @@ use std::time::Duration;
 use lru::LruCache;
 use serde::de::DeserializeOwned;
 
-use crate::clock::Timestamp;
+use crate::clock::{CLOCKS_APART, Timestamp};
 use crate::store::{Action, EXPIRES_AT, Item, Update};
 
 /// The numbers of a cache.
@@ -68,9 +68,10 @@ impl<V> Entry<V> {
         Self { value, provider, request, filled_from, fresh_until, stale_until }
     }
 
-    /// What the entry is worth at `now`. One from the future is void: that clock cannot be trusted.
+    /// What the entry is worth at `now`. One from farther in the future than clocks are apart is void: its clock cannot be
+    /// trusted.
     pub fn worth(&self, now: Timestamp) -> Worth {
-        if now < self.filled_from || now >= self.stale_until {
+        if now.after(CLOCKS_APART) < self.filled_from || now >= self.stale_until {
             Worth::Void
         } else if now < self.fresh_until {
             Worth::Fresh
@@ -198,7 +199,9 @@ mod tests {
             [0, 99, 100, 149, 150].map(|second| entry.worth(at(second))),
             [Worth::Fresh, Worth::Fresh, Worth::Stale, Worth::Stale, Worth::Void]
         );
-        assert_eq!(entry.worth(START.before(Duration::from_millis(1))), Worth::Void, "a clock that ran back");
+        let ahead = |millis| entry.worth(START.before(Duration::from_millis(millis)));
+        assert_eq!((ahead(1), ahead(1_000)), (Worth::Fresh, Worth::Fresh), "clocks are so far apart");
+        assert_eq!(ahead(1_001), Worth::Void, "a clock that ran back");
         assert_eq!(entry.age(at(42)), Duration::from_secs(42));
     }
 
