@@ -350,6 +350,11 @@ struct DetailBody<'a> {
     extra: Option<&'a serde_json::Map<String, serde_json::Value>>,
 }
 
+/// Where JSON is not what was expected. serde's own message may quote the content, which is somebody's data.
+pub fn place(error: &serde_json::Error) -> String {
+    format!("{:?} at line {} column {}", error.classify(), error.line(), error.column())
+}
+
 /// The whole chain of an error in one line, for the log.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use xtask::up::MAIL_ABOVE;
 
 use super::client::{Client, eventually};
 use super::{Stage, binary, repository};
@@ -17,9 +18,6 @@ struct Second {
     ports: [u16; 3],
     key: String,
 }
-
-/// The sandbox takes mail so many ports above its own.
-const MAIL_ABOVE: u16 = 25;
 
 /// Three ports in a row that are free, and the fourth that comes with the last of them. They are below those that the system
 /// gives to connections on their way out, of which there are many here.

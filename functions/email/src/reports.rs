@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ieum::api::Call;
 use ieum::clock::Timestamp;
-use ieum::error::{ApiError, BAD_FORMAT, NOT_FOUND, UNAUTHENTICATED};
+use ieum::error::{ApiError, BAD_FORMAT, NOT_FOUND, UNAUTHENTICATED, place};
 use ieum::provider::Cause;
 use ieum::secrets::Secret;
 use ieum::sns::{Sns, SnsError};
@@ -94,9 +94,7 @@ impl Reports {
 }
 
 fn unreadable(error: serde_json::Error) -> ApiError {
-    // The place, never the content: it is about people.
-    let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-    ApiError::invalid("body", BAD_FORMAT).because(place)
+    ApiError::invalid("body", BAD_FORMAT).because(place(&error))
 }
 
 fn failed(error: SnsError) -> ApiError {

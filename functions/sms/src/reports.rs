@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ieum::api::Call;
 use ieum::clock::Timestamp;
-use ieum::error::{ApiError, BAD_FORMAT, NOT_FOUND, UNAUTHENTICATED};
+use ieum::error::{ApiError, BAD_FORMAT, NOT_FOUND, UNAUTHENTICATED, place};
 use ieum::provider::Cause;
 use ieum::secrets::Secret;
 use ieum::start::Kernel;
@@ -99,10 +99,7 @@ impl Reports {
             secrets.ok_or_else(|| ApiError::new(UNAUTHENTICATED).because("there are no `webhook_secrets`"))?;
         let received = call.received("")?;
         let verified = Verifier::new(door.scheme, secrets).verify(&received, now)?;
-        events::solapi(verified.value(), &door.codes).map_err(|error| {
-            // The place, never the content: it is about people.
-            let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-            ApiError::invalid("body", BAD_FORMAT).because(place)
-        })
+        events::solapi(verified.value(), &door.codes)
+            .map_err(|error| ApiError::invalid("body", BAD_FORMAT).because(place(&error)))
     }
 }

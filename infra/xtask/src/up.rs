@@ -28,6 +28,7 @@ pub use crate::local::LocalError;
 pub use crate::template::TemplateError;
 pub use error::UpError;
 pub use options::Options;
+pub use ports::MAIL_ABOVE;
 pub use progress::Progress;
 pub use system::System;
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
 use crate::clock::{SharedClock, millis};
-use crate::error::chain;
+use crate::error::{chain, place};
 use crate::provider::Cause;
 use crate::queue::{LocalWakeUps, Summons};
 use crate::telemetry::trace::TraceId;
@@ -136,9 +136,7 @@ impl Record {
         match serde_json::from_str::<Summons>(&self.body) {
             Ok(summons) => summoned(&summons, worker, end, id).await,
             Err(error) => {
-                // The place, never the content: nobody knows what it is.
-                let error = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-                tracing::error!(target: "ieum::queue", message_id = id, error, "wake_up.unreadable");
+                tracing::error!(target: "ieum::queue", message_id = id, error = place(&error), "wake_up.unreadable");
                 false
             }
         }

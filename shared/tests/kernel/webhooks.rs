@@ -136,7 +136,7 @@ impl World {
         let secrets = LiveSecrets::new("now", &SecretString::from("s3cr3t")).unwrap();
         let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"s3cr3t"), body);
         let mut headers = HeaderMap::new();
-        headers.insert("x-signature", HeaderValue::from_str(&hex(mac.as_ref())).unwrap());
+        headers.insert("x-signature", HeaderValue::from_str(&hex::encode(mac)).unwrap());
         headers.insert("x-id", HeaderValue::from_static("kept"));
         let received = Received { headers: &headers, body, url: "" };
         let standing = Standing::from(&Verifier::new(SCHEME, &secrets).verify(&received, self.clock.now()).unwrap());
@@ -202,10 +202,6 @@ impl World {
             assert_eq!(item.text("due"), None, "{place}: it is still on a list");
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn about(thing: &str) -> Vec<u8> {
@@ -462,7 +458,7 @@ async fn a_large_body_is_kept_elsewhere_and_no_body_with_its_card() {
     let item = world.store.inner.read("webhook#test#small").unwrap();
     assert_eq!(item.text("body"), Some(r#"{"card":"[card]","orderId":"4242424242424242","thing":"a"}"#));
     let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
-    assert_eq!(item.text("digest"), Some(hex(digest.as_ref()).as_str()), "of what came");
+    assert_eq!(item.text("digest"), Some(hex::encode(digest).as_str()), "of what came");
 
     let large = json!({"thing": "a", "padding": "x".repeat(100 * 1024)}).to_string();
     world.signed(Some("large"), large.as_bytes()).await.unwrap();

@@ -10,6 +10,9 @@ use s3_thumbnail::variant::Variant;
 use turbojpeg::{Colorspace, Compressor, Image, PixelFormat, Subsamp};
 use webpx::{Encoder, Unstoppable};
 
+#[path = "profile.rs"]
+mod profile;
+
 pub const WIDTH: u32 = 96;
 pub const HEIGHT: u32 = 64;
 
@@ -202,18 +205,7 @@ pub fn press(darkest: u8) -> Vec<u8> {
     table.extend(same.repeat(4));
     table.extend((0..16).flat_map(|corner| [byte(lightness(corner)), 128, 128]));
     table.extend(same.repeat(3));
-    let length = u32::try_from(table.len()).expect("short");
-    let mut profile = (144 + length).to_be_bytes().to_vec();
-    profile.extend(b"\0\0\0\0\x02\x40\0\0prtrCMYKLab ");
-    profile.extend([0; 12]);
-    profile.extend(b"acsp");
-    profile.resize(68, 0);
-    profile.extend(b"\0\0\xf6\xd6\0\x01\0\0\0\0\xd3\x2d");
-    profile.resize(128, 0);
-    profile.extend(b"\0\0\0\x01A2B0\0\0\0\x90");
-    profile.extend(length.to_be_bytes());
-    profile.extend(table);
-    profile
+    profile::profile(2, &table)
 }
 
 /// What damage is done to: every kind, and those whose profiles and transparency are read, too.

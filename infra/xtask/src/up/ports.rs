@@ -8,9 +8,9 @@ use crate::local::Addresses;
 /// What listens, and the variable that moves it.
 pub(super) const AWS: (&str, &str) = ("the local AWS", "IEUM_AWS_PORT");
 pub(super) const SANDBOX: (&str, &str) = ("the sandbox", "IEUM_SANDBOX_PORT");
-/// Its mail server listens so far above it.
 const MAIL: (&str, &str) = ("the sandbox's mail server", SANDBOX.1);
-const MAIL_ABOVE: u16 = 25;
+/// The sandbox's mail server listens so far above the sandbox.
+pub const MAIL_ABOVE: u16 = 25;
 pub(super) const DOOR: (&str, &str) = ("the API", "IEUM_PORT");
 
 /// Binds a port, 0 for any; the caller keeps the listener or drops it for a child to take over.
