@@ -3,8 +3,11 @@
 //! Made once, in `main`, before the first request. Nothing is repeated for the table, whose updates must not be repeated
 //! unseen; every other client asks a second time, for a connection may have broken while the process was frozen.
 //!
-//! The table, secrets, queues and events speak AWS's JSON protocol ([`json`]). S3, which speaks XML and streams, has the SDK's
-//! client, and a function without blobs does not carry it.
+//! The table, secrets, queues and events speak AWS's JSON protocol ([`json`]), objects lie in S3 ([`s3`]), and each of them is asked
+//! with a signed request for each operation. There are no SDK clients here, as there are none for the senders
+//! ([`crate::sigv4`]): a client of dozens of operations is what a cold start reads in and a hit from the table computes on.
+//! Most of what it does beyond these pages we switched off or did again. `infra/bench/RESULTS.md` has the figures, and
+//! ARCHITECTURE what is given up.
 //!
 //! Where and as whom a function calls AWS is what Lambda sets in its environment, and nothing else is asked: no profile,
 //! no metadata service, no token exchange. The SDK's own chain of all of these is a tenth of a function's size, and reads files
@@ -16,10 +19,8 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::sync::Mutex;
 use url::Url;
@@ -28,16 +29,19 @@ use crate::backup::files::S3Buckets;
 use crate::blobs::S3Blobs;
 use crate::config::aws_variable as variable;
 use crate::events::EventBus;
-use crate::http::HttpClient;
+use crate::http::{HttpClient, Incoming};
 use crate::queue::SqsQueue;
 use crate::secrets::SecretsManager;
 use crate::sigv4::Signer;
 use crate::store::DynamoStore;
 
+mod caller;
 pub mod json;
+pub mod s3;
 
-/// How long an AWS call may take in all. The kernel's state has a shorter limit of its own.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+use caller::Caller;
+pub use caller::{AwsError, Failure, Operation};
+use s3::S3;
 
 /// Why AWS cannot be called.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +67,15 @@ pub enum SetUpError {
 /// Where AWS clients come from.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// For S3's client.
+    /// Where services are, for requests that are signed elsewhere.
     config: Arc<SdkConfig>,
     region: Arc<str>,
-    role: SharedCredentialsProvider,
+    signer: Signer,
     table: json::Client,
     secrets: json::Client,
     queues: json::Client,
     events: json::Client,
+    s3: S3,
 }
 
 impl Aws {
@@ -86,7 +91,6 @@ impl Aws {
         let (id, key) = (needed("AWS_ACCESS_KEY_ID")?, needed("AWS_SECRET_ACCESS_KEY")?);
         let credentials = Credentials::new(id, key, variable("AWS_SESSION_TOKEN"), None, "Lambda");
         let mut config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .service_config(Variables);
@@ -101,21 +105,21 @@ impl Aws {
     pub fn of(config: SdkConfig, http: HttpClient) -> Result<Self, SetUpError> {
         let region: Arc<str> = config.region().ok_or(SetUpError::NoRegion)?.as_ref().into();
         let role = Kept::new(config.credentials_provider().ok_or(SetUpError::NoCredentials)?);
-        let role = SharedCredentialsProvider::new(role);
-        let signer = Signer::Role(role.clone());
-        let client = |service: &json::Service| -> Result<json::Client, SetUpError> {
-            let url = endpoint(&config, service.id, service.name)?;
-            Ok(json::Client::new(*service, http.clone(), url, Arc::clone(&region), signer.clone()))
+        let signer = Signer::Role(SharedCredentialsProvider::new(role));
+        let caller = |service, most_attempts, failure: fn(&Incoming) -> Failure| {
+            let (http, region, signer) = (http.clone(), Arc::clone(&region), signer.clone());
+            Caller { service, http, region, signer, most_attempts, failure }
         };
-        let (table, secrets) = (client(&json::DYNAMODB)?.asking_once(), client(&json::SECRETS_MANAGER)?);
-        let (queues, events) = (client(&json::SQS)?, client(&json::EVENTBRIDGE)?);
-        let timeouts = TimeoutConfig::builder().operation_timeout(OPERATION_TIMEOUT).build();
-        let config = config
-            .into_builder()
-            .http_client(http)
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(2));
-        Ok(Self { config: Arc::new(config.build()), region, role, table, secrets, queues, events })
+        let address = |id, name| endpoint(&config, &region, id, name);
+        let client = |service: json::Service, most_attempts| -> Result<json::Client, SetUpError> {
+            let url = address(service.id, service.name)?;
+            Ok(json::Client::new(service, url, caller(service.name, most_attempts, json::failure)))
+        };
+        let (table, secrets) = (client(json::DYNAMODB, 1)?, client(json::SECRETS_MANAGER, 2)?);
+        let (queues, events) = (client(json::SQS, 2)?, client(json::EVENTBRIDGE, 2)?);
+        let s3 = S3::new(address("S3", s3::NAME)?, caller(s3::NAME, 2, s3::failure));
+        let config = Arc::new(config);
+        Ok(Self { config, region, signer, table, secrets, queues, events, s3 })
     }
 
     /// Where secrets and tables are, which every start asks.
@@ -138,13 +142,9 @@ impl Aws {
         S3Buckets::new(self.s3())
     }
 
-    /// The S3 client. What is sent is signed with its digest; checksums beyond that only where S3 insists.
-    pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&*self.config)
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .build();
-        aws_sdk_s3::Client::from_conf(config)
+    /// S3.
+    pub fn s3(&self) -> S3 {
+        self.s3.clone()
     }
 
     /// The queue at `url`.
@@ -154,7 +154,7 @@ impl Aws {
 
     /// Who this process is to AWS, for requests that are signed by hand.
     pub fn signer(&self) -> Signer {
-        Signer::Role(self.role.clone())
+        self.signer.clone()
     }
 
     /// The region.
@@ -166,9 +166,9 @@ impl Aws {
     /// hosts, for requests that are signed by hand.
     ///
     /// # Errors
-    /// [`SetUpError::Address`].
+    /// [`SetUpError::Address`], and [`SetUpError::Hosts`] where only the clients' addresses are set.
     pub fn endpoint(&self, id: &'static str, name: &str) -> Result<Url, SetUpError> {
-        endpoint(&self.config, id, name)
+        endpoint(&self.config, &self.region, id, name)
     }
 
     /// The event bus of this name or ARN.
@@ -182,8 +182,7 @@ impl Aws {
     }
 }
 
-fn endpoint(config: &SdkConfig, id: &'static str, name: &str) -> Result<Url, SetUpError> {
-    let region = config.region().ok_or(SetUpError::NoRegion)?.as_ref();
+fn endpoint(config: &SdkConfig, region: &str, id: &'static str, name: &str) -> Result<Url, SetUpError> {
     let key = ServiceConfigKey::builder().service_id(id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     // A key of all three parts can be built.
     let own = key.ok().and_then(|key| config.service_config()?.load_config(key));

@@ -10,13 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use url::Url;
 
+use crate::aws::s3::{Place, S3, Writing};
 use crate::provider::Cause;
 
 /// What is larger than this lies in a blob and not in an item, which may hold 400 kB in all
@@ -85,14 +82,18 @@ pub trait Erase: Blobs {
 /// A bucket of S3.
 #[derive(Clone, Debug)]
 pub struct S3Blobs {
-    client: aws_sdk_s3::Client,
+    s3: S3,
     bucket: String,
 }
 
 impl S3Blobs {
     /// The bucket of that name.
-    pub fn new(client: aws_sdk_s3::Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into() }
+    pub fn new(s3: S3, bucket: impl Into<String>) -> Self {
+        Self { s3, bucket: bucket.into() }
+    }
+
+    fn place(&self, key: &str) -> Place {
+        Place { bucket: self.bucket.clone(), key: key.to_owned() }
     }
 }
 
@@ -100,38 +101,24 @@ pub(crate) fn failed(doing: &str, cause: impl Into<Cause>) -> BlobError {
     BlobError::Bucket(doing.to_owned(), cause.into())
 }
 
-/// What S3 says of the object under `key` in `bucket`, with a body that is still to be read; `None` when there is none.
-pub(crate) async fn open(
-    client: &aws_sdk_s3::Client,
-    bucket: &str,
-    key: &str,
-) -> Result<Option<GetObjectOutput>, BlobError> {
-    match client.get_object().bucket(bucket).key(key).send().await {
-        Ok(found) => Ok(Some(found)),
-        Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => Ok(None),
-        Err(error) => Err(failed("get", error)),
-    }
-}
-
 #[async_trait]
 impl Blobs for S3Blobs {
     async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), BlobError> {
-        let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
-        let sent = put.body(ByteStream::from(bytes)).send().await;
-        sent.map(drop).map_err(|error| failed("put", error))
+        let writing = Writing { content_type: content_type.to_owned(), bytes, ..Writing::default() };
+        self.s3.put(&self.place(key), writing).await.map_err(|error| failed("put", error))
     }
 
     async fn get(&self, key: &str, limit: usize) -> Result<Option<Blob>, BlobError> {
-        let Some(found) = open(&self.client, &self.bucket, key).await? else { return Ok(None) };
-        let content_type = found.content_type.unwrap_or_default();
-        let (mut bytes, mut body) = (BytesMut::new(), found.body);
-        while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| failed("get", error))?);
+        let found = self.s3.get(&self.place(key)).await.map_err(|error| failed("get", error))?;
+        let Some(mut found) = found else { return Ok(None) };
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = found.next().await.map_err(|error| failed("get", error))? {
+            bytes.extend_from_slice(&piece);
             if bytes.len() > limit {
                 return Err(BlobError::TooLarge(limit));
             }
         }
-        Ok(Some(Blob { content_type, bytes: bytes.freeze() }))
+        Ok(Some(Blob { content_type: found.head.content_type.unwrap_or_default(), bytes: bytes.freeze() }))
     }
 
     async fn upload_url(
@@ -141,32 +128,24 @@ impl Blobs for S3Blobs {
         bytes: usize,
         lifetime: Duration,
     ) -> Result<Url, BlobError> {
-        let length = i64::try_from(bytes).map_err(|error| failed("presign", error))?;
-        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| failed("presign", error))?;
-        let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
-        let signed = put.content_length(length).presigned(lifetime).await.map_err(|error| failed("presign", error))?;
-        Url::parse(signed.uri()).map_err(|error| failed("presign", error))
+        let url = self.s3.upload_url(&self.place(key), content_type, bytes, lifetime).await;
+        url.map_err(|error| failed("presign", error))
     }
 }
 
 #[async_trait]
 impl Erase for S3Blobs {
     async fn erase(&self, key: &str) -> Result<(), BlobError> {
+        let place = self.place(key);
         loop {
             // What is deleted is listed no more, so the first page is always the next one.
-            let versions = self.client.list_object_versions().bucket(&self.bucket).prefix(key).send().await;
-            let versions = versions.map_err(|error| failed("erase", error))?;
-            let stored = versions.versions().iter().map(|version| (version.key(), version.version_id()));
-            let markers = versions.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
-            let mut erased = 0;
-            for (_, version) in stored.chain(markers).filter(|(own, _)| *own == Some(key)) {
-                let delete = self.client.delete_object().bucket(&self.bucket).key(key);
-                let deleted = delete.set_version_id(version.map(str::to_owned)).send().await;
-                deleted.map_err(|error| failed("erase", error))?;
-                erased += 1;
+            let (versions, more) = self.s3.versions(&self.bucket, key).await.map_err(|error| failed("erase", error))?;
+            let own: Vec<_> = versions.iter().filter(|version| version.key == key).collect();
+            for version in &own {
+                self.s3.delete(&place, Some(&version.id)).await.map_err(|error| failed("erase", error))?;
             }
             // Keys come in order, and the shortest of those with a beginning is that beginning.
-            if erased == 0 || versions.is_truncated() != Some(true) {
+            if own.is_empty() || !more {
                 return Ok(());
             }
         }

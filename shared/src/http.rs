@@ -1,4 +1,4 @@
-//! The one HTTP client of a process, for the providers, for AWS and for its SDK alike.
+//! The one HTTP client of a process, for the providers and for AWS alike.
 //!
 //! One client means one TLS stack (rustls, ring, Mozilla's roots compiled in), one connection pool and one start-up cost.
 //! It makes one exchange at a time: no retries, no redirects (a provider that redirects is misconfigured or attacked),
@@ -8,18 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient as SdkHttpClient, HttpConnector as SdkHttpConnector, HttpConnectorFuture, HttpConnectorSettings,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming as Body;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -30,7 +22,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::clock::{Clock, CorrectedClock, SystemClock, Timestamp, millis};
-use crate::error::chain;
+use crate::error::{chain, place};
 use crate::policy::Replay;
 use crate::provider::{Cause, ProviderError};
 use crate::telemetry::redact;
@@ -67,7 +59,7 @@ pub enum TlsError {
 /// The HTTP client. Cloning shares its connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Client<Connector, SdkBody>,
+    inner: Client<Connector, Full<Bytes>>,
     connector: Connector,
     names: Names,
     clock: Option<Arc<CorrectedClock>>,
@@ -80,7 +72,7 @@ impl fmt::Debug for HttpClient {
 }
 
 /// What goes out to a provider.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The method.
     pub method: Method,
@@ -161,10 +153,7 @@ impl Incoming {
     /// # Errors
     /// [`ProviderError::Malformed`] when it is not what was expected. The cause names the place, never the content.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ProviderError> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-            ProviderError::Malformed(place.into())
-        })
+        serde_json::from_slice(&self.body).map_err(|error| ProviderError::Malformed(place(&error).into()))
     }
 }
 
@@ -241,7 +230,7 @@ impl HttpClient {
             "http.request"
         );
         let began = Instant::now();
-        let outcome = self.send(outgoing, MAX_RESPONSE_BYTES, |_| ()).await;
+        let outcome = async { self.send(outgoing).await?.whole(MAX_RESPONSE_BYTES).await }.await;
         let duration_ms = millis(began.elapsed());
         match &outcome {
             Ok(answer) => tracing::debug!(
@@ -266,47 +255,78 @@ impl HttpClient {
         outcome
     }
 
-    /// One exchange; `heard` is told the head of the answer as soon as it is there.
-    async fn send(
-        &self,
-        outgoing: Outgoing,
-        most_bytes: usize,
-        heard: impl FnOnce(&HeaderMap),
-    ) -> Result<Incoming, ProviderError> {
+    /// Sends a request and waits for the head of its answer.
+    async fn send(&self, outgoing: Outgoing) -> Result<Arriving, ProviderError> {
         let Outgoing { method, url, headers, body, replay } = outgoing;
-        let broken = |cause: Cause| match replay {
-            Replay::Safe | Replay::WithKey => ProviderError::Unreachable(cause),
-            Replay::Never => ProviderError::Ambiguous(cause),
-        };
         let mut request = http::Request::builder().method(method).uri(url.as_str());
         if let Some(into) = request.headers_mut() {
             *into = headers;
         }
-        let request = request.body(SdkBody::from(body)).map_err(|error| ProviderError::Malformed(Box::new(error)))?;
+        let request = request.body(Full::new(body)).map_err(|error| ProviderError::Malformed(Box::new(error)))?;
         let response = self.inner.request(request).await.map_err(|error| {
-            if error.is_connect() { ProviderError::Unreachable(Box::new(error)) } else { broken(Box::new(error)) }
+            if error.is_connect() { ProviderError::Unreachable(Box::new(error)) } else { broken(replay, error) }
         })?;
         let (head, body) = response.into_parts();
-        heard(&head.headers);
-        let body = match Limited::new(body, most_bytes).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(ProviderError::Malformed(error)),
-            Err(error) => return Err(broken(error)),
-        };
-        Ok(Incoming { status: head.status, headers: head.headers, body })
+        Ok(Arriving { status: head.status, headers: head.headers, body, replay })
     }
 }
 
-/// What AWS is asked without an SDK client ([`crate::aws::json`]).
+fn broken(replay: Replay, cause: impl Into<Cause>) -> ProviderError {
+    match replay {
+        Replay::Safe | Replay::WithKey => ProviderError::Unreachable(cause.into()),
+        Replay::Never => ProviderError::Ambiguous(cause.into()),
+    }
+}
+
+/// An answer whose body is still on its way.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Body,
+    replay: Replay,
+}
+
+impl Arriving {
+    /// The whole answer, if its body has at most `most_bytes`.
+    ///
+    /// # Errors
+    /// As [`HttpClient::exchange`].
+    pub(crate) async fn whole(self, most_bytes: usize) -> Result<Incoming, ProviderError> {
+        let Self { status, headers, body, replay } = self;
+        match Limited::new(body, most_bytes).collect().await {
+            Ok(body) => Ok(Incoming { status, headers, body: body.to_bytes() }),
+            Err(error) if error.is::<LengthLimitError>() => Err(ProviderError::Malformed(error)),
+            Err(error) => Err(broken(replay, error)),
+        }
+    }
+
+    /// The next piece of the body; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`] and [`ProviderError::Ambiguous`]: the connection broke.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| broken(self.replay, error))?;
+            if let Ok(piece) = frame.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What AWS is asked ([`crate::aws`]).
 impl HttpClient {
-    /// Makes one exchange with AWS, whose answer has at most `most_bytes` and says what time it is. Nothing of it is logged:
-    /// it may be a secret.
+    /// Sends a request to AWS, whose answer says what time it is. Nothing of it is logged: it may be a secret.
     ///
     /// # Errors
     /// As [`Self::exchange`].
-    pub(crate) async fn ask_aws(&self, outgoing: Outgoing, most_bytes: usize) -> Result<Incoming, ProviderError> {
+    pub(crate) async fn ask_aws(&self, outgoing: Outgoing) -> Result<Arriving, ProviderError> {
         let sent = self.clock.as_ref().map(|clock| clock.raw_now());
-        self.send(outgoing, most_bytes, |answer| self.tell_time(sent, answer)).await
+        let answer = self.send(outgoing).await?;
+        self.tell_time(sent, &answer.headers);
+        Ok(answer)
     }
 
     /// What time it is by AWS's answers so far.
@@ -356,44 +376,6 @@ async fn connected<T>(limit: Duration, connecting: impl Future<Output = Result<T
 
 fn uri_of(url: &Url) -> Result<http::Uri, ProviderError> {
     url.as_str().parse().map_err(|error| ProviderError::Malformed(Box::new(error)))
-}
-
-/// As the SDK's client, for S3. Its limit on reading is honoured; connecting has ours, and the whole operation the SDK's own.
-impl SdkHttpClient for HttpClient {
-    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(SdkConnector { client: self.clone(), limit: settings.read_timeout() })
-    }
-
-    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
-        Some(ConnectorMetadata::new("hyper", Some("1.x".into())))
-    }
-}
-
-#[derive(Debug)]
-struct SdkConnector {
-    client: HttpClient,
-    limit: Option<Duration>,
-}
-
-impl SdkHttpConnector for SdkConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, limit) = (self.client.clone(), self.limit);
-        HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let sent = client.clock.as_ref().map(|clock| clock.raw_now());
-            let response = client.inner.request(request);
-            let response = match limit {
-                None => response.await,
-                Some(limit) => tokio::time::timeout(limit, response)
-                    .await
-                    .map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?,
-            };
-            let response = response.map_err(|error| ConnectorError::io(error.into()))?;
-            client.tell_time(sent, response.headers());
-            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
-                .map_err(|error| ConnectorError::other(error.into(), None))
-        })
-    }
 }
 
 #[cfg(test)]

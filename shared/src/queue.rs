@@ -14,7 +14,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::aws::json::{AwsError, Client};
+use crate::aws::AwsError;
+use crate::aws::json::Client;
 use crate::clock::{CLOCKS_APART, SharedClock, Timestamp};
 use crate::error::chain;
 use crate::planted::{Rule, broken};

@@ -22,9 +22,10 @@ use tokio::time::{Instant, timeout};
 
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use crate::aws::json::{AwsError, Client};
+use crate::aws::AwsError;
+use crate::aws::json::Client;
 use crate::clock::Timestamp;
-use crate::error::chain;
+use crate::error::{chain, place};
 use crate::provider::Cause;
 
 /// How old a reading may get.
@@ -295,10 +296,9 @@ impl<T: SecretShape> Secret<T> {
 }
 
 fn parse<T: SecretShape>(name: &SecretName, text: &SecretString) -> Result<T, SecretError> {
-    // serde's messages may quote the content, so only the place is told.
     let shape = |error: serde_json::Error| {
-        let place = format!("{:?} at line {} column {}", error.classify(), error.line(), error.column());
-        SecretError::Shape(name.clone(), format!("{place}; expected the members `{}`", T::MEMBERS.join("`, `")))
+        let expected = T::MEMBERS.join("`, `");
+        SecretError::Shape(name.clone(), format!("{}; expected the members `{expected}`", place(&error)))
     };
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text.expose_secret()).map_err(shape)?;

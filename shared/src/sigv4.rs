@@ -12,9 +12,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::http::{HeaderName, HeaderValue};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningInstructions,
+    SigningSettings, UriPathNormalizationMode, sign,
+};
 use aws_sigv4::sign::v4;
 use serde::Deserialize;
+use url::Url;
 
 use crate::clock::Timestamp;
 use crate::http::Outgoing;
@@ -58,6 +62,30 @@ impl Signer {
         Ok(request)
     }
 
+    /// The address of `request` with its signature in it: for `lifetime` from `now`, whoever knows it may send that request,
+    /// with these headers and any body
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>).
+    ///
+    /// # Errors
+    /// The role has no credentials now, or the request cannot be signed.
+    pub(crate) async fn signed_address(
+        &self,
+        request: &Outgoing,
+        service: &str,
+        region: &str,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<Url, Cause> {
+        let mut settings = settings(service);
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.expires_in = Some(lifetime);
+        let (credentials, body) = (self.credentials().await?, SignableBody::UnsignedPayload);
+        let instructions = signature(request, body, credentials, service, region, now, settings)?;
+        let mut url = request.url.clone();
+        url.query_pairs_mut().extend_pairs(instructions.params());
+        Ok(url)
+    }
+
     async fn credentials(&self) -> Result<Credentials, Cause> {
         match self {
             Self::Role(role) => Ok(role.provide_credentials().await?),
@@ -77,6 +105,35 @@ fn add_signature(
     region: &str,
     now: Timestamp,
 ) -> Result<(), Cause> {
+    let body = SignableBody::Bytes(&request.body);
+    let instructions = signature(request, body, credentials, service, region, now, settings(service))?;
+    for (name, value) in instructions.headers() {
+        request.headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    Ok(())
+}
+
+/// How requests to `service` are signed.
+fn settings(service: &str) -> SigningSettings {
+    let mut settings = SigningSettings::default();
+    if service == "s3" {
+        // Keys are signed as they are sent, and the body's digest goes along.
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
+    settings
+}
+
+fn signature(
+    request: &Outgoing,
+    body: SignableBody<'_>,
+    credentials: Credentials,
+    service: &str,
+    region: &str,
+    now: Timestamp,
+    settings: SigningSettings,
+) -> Result<SigningInstructions, Cause> {
     let identity = credentials.into();
     let since_1970 = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(0));
     let params = v4::SigningParams::builder()
@@ -84,15 +141,10 @@ fn add_signature(
         .region(region)
         .name(service)
         .time(UNIX_EPOCH + since_1970)
-        .settings(SigningSettings::default())
+        .settings(settings)
         .build()?
         .into();
     let headers = request.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = SignableBody::Bytes(&request.body);
     let signable = SignableRequest::new(request.method.as_str(), request.url.as_str(), headers, body)?;
-    let (instructions, _) = sign(signable, &params)?.into_parts();
-    for (name, value) in instructions.headers() {
-        request.headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
-    }
-    Ok(())
+    Ok(sign(signable, &params)?.into_parts().0)
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 use tokio::time::Instant;
 
 use crate::aws::Aws;
@@ -42,9 +42,12 @@ pub fn aws_at(endpoint: &str) -> Aws {
 }
 
 fn aws_over(http: HttpClient, endpoint: &str) -> Aws {
-    let credentials = Credentials::new("test", "test", None, None, "test");
+    aws_as(Credentials::new("test", "test", None, None, "test"), http, endpoint)
+}
+
+/// The clients, over `http`, of an AWS that is at `endpoint` and knows whom `credentials` finds.
+pub fn aws_as(credentials: impl ProvideCredentials + 'static, http: HttpClient, endpoint: &str) -> Aws {
     let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .region(Region::from_static("ap-northeast-2"))
         .endpoint_url(endpoint);

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ieum::backup::files::{Buckets, Place, S3Buckets, conformance as conformance_of_files};
+use ieum::aws::s3::{Place, Writing};
+use ieum::backup::files::{Buckets, S3Buckets, conformance as conformance_of_files};
 use ieum::backup::{self, BATCH, Whole, conformance, latest};
-use ieum::blobs::Blobs;
+use ieum::blobs::{Blobs, conformance as conformance_of_blobs};
 use ieum::clock::{Clock, SystemClock};
 use ieum::store::{Action, Item, Key, Read as StoreRead, Store, Update, Value as Scalar};
 use ieum::testing::aws_at;
@@ -352,10 +353,13 @@ pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage
     let s3 = aws_at(stage.system.aws_url()).s3();
     let buckets = aws_at(stage.system.aws_url()).buckets();
     let data = stage.system.reference("Bucket").unwrap();
-    let put = async |bucket: &str, key: &str, bytes: Vec<u8>| {
-        s3.put_object().bucket(bucket).key(key).content_type("text/x-ieum").body(bytes.into()).send().await.unwrap();
+    let place = |key: &str| Place { bucket: data.to_owned(), key: key.to_owned() };
+    let put = async |key: &str, bytes: Vec<u8>| {
+        let writing = Writing { content_type: "text/x-ieum".to_owned(), bytes: bytes.into(), ..Writing::default() };
+        s3.put(&place(key), writing).await.unwrap();
     };
-    conformance_of_files::check(&buckets, data, async |key, bytes| put(data, key, bytes).await).await;
+    conformance_of_blobs::check(&aws_at(stage.system.aws_url()).blobs(data)).await;
+    conformance_of_files::check(&buckets, data, async |key, bytes| put(key, bytes).await).await;
 
     let folder = "email-templates/restored/";
     let name = |number: u32| format!("{folder}이음 {number:04}+%20.html");
@@ -363,13 +367,13 @@ pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage
     let lying = async || -> BTreeMap<String, String> {
         let mut lying = BTreeMap::new();
         for object in buckets.list(data, folder, None).await.unwrap() {
-            let place = Place { bucket: data.to_owned(), key: object.key.clone() };
+            let place = place(&object.key);
             lying.insert(object.key, buckets.fingerprint(&place).await.unwrap().unwrap().sha256);
         }
         lying
     };
     for number in 0..300 {
-        put(data, &name(number), contents(number, "sunday")).await;
+        put(&name(number), contents(number, "sunday")).await;
     }
     let began = Instant::now();
     asked(stage, "backup", "files/weekly").await;
@@ -377,9 +381,9 @@ pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage
     let full = began.elapsed();
     let sunday = lying().await;
 
-    put(data, &name(7), contents(7, "monday")).await;
-    put(data, &name(300), contents(300, "monday")).await;
-    s3.delete_object().bucket(data).key(name(8)).send().await.unwrap();
+    put(&name(7), contents(7, "monday")).await;
+    put(&name(300), contents(300, "monday")).await;
+    s3.delete(&place(&name(8)), None).await.unwrap();
     let before = archived(stage, &buckets).await;
     asked(stage, "backup", "files/daily").await;
     asked(stage, "check_backup", "files/daily").await;
@@ -392,7 +396,7 @@ pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage
 
     for (of, expected) in [("files/weekly", sunday), ("files/daily", monday)] {
         for key in lying().await.into_keys() {
-            s3.delete_object().bucket(data).key(key).send().await.unwrap();
+            s3.delete(&place(&key), None).await.unwrap();
         }
         let prefix = format!("{data}/{folder}");
         let count = expected.len();
@@ -402,7 +406,7 @@ pub(crate) async fn files_that_are_gone_come_back_as_they_were_on_each_day(stage
         restored(stage, &["--of", of, "--prefix", &prefix]);
         assert!(lying().await == expected, "{of}: file by file");
     }
-    let back = s3.head_object().bucket(data).key(name(7)).send().await.unwrap();
+    let back = s3.head(&place(&name(7))).await.unwrap().unwrap();
     assert_eq!(back.content_type.as_deref(), Some("text/x-ieum"), "as what it was");
     println!("{items} files: all copied and read back in {:.1} s, {copied} of them the next day", full.as_secs_f64());
 }

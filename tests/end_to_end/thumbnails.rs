@@ -1,16 +1,16 @@
 //! Pictures are put into the bucket and thumbnails are found there: through the bucket's own notifications, the queue
 //! and the deployed function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ieum::aws::Aws;
+use ieum::aws::s3::{Place, Writing};
 use ieum::config::Env;
 use ieum::store::{Read, Store};
 use ieum::testing::aws_at;
 use s3_thumbnail::config::Config;
-use s3_thumbnail::notification::Place;
-use s3_thumbnail::objects::{Objects, Writing};
+use s3_thumbnail::objects::Objects;
 use s3_thumbnail::picture::thumbnails;
 use s3_thumbnail::record;
 use serde_json::{Value, json};
@@ -37,9 +37,9 @@ pub(crate) async fn a_photograph_in_the_bucket_has_its_thumbnails_a_moment_later
     let (facts, bytes) = aws.s3().read(&card, &|_| true).await.unwrap().unwrap();
     assert_eq!(bytes.unwrap(), expected.bytes);
     assert_eq!((facts.metadata["ieum-width"].as_str(), facts.metadata["ieum-height"].as_str()), ("300", "200"));
-    let head = aws.s3().head_object().bucket(&card.bucket).key(&card.key).send().await.unwrap();
-    assert_eq!(head.content_type(), Some("image/webp"));
-    assert_eq!(head.cache_control(), Some("public, max-age=86400"));
+    let head = aws.s3().head(&card).await.unwrap().unwrap();
+    assert_eq!(head.content_type.as_deref(), Some("image/webp"));
+    assert_eq!(head.cache_control.as_deref(), Some("public, max-age=86400"));
 
     let item = eventually("the record", async || {
         store::table(stage).get(&record::key(&picture), Read::Consistent).await.unwrap()
@@ -106,12 +106,8 @@ pub(crate) async fn of_500_pictures_at_once_each_has_its_thumbnail(stage: &mut S
 }
 
 async fn keys(aws: &Aws, bucket: &str, prefix: &str) -> BTreeSet<String> {
-    let mut pages = aws.s3().list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
-    let mut keys = BTreeSet::new();
-    while let Some(page) = pages.next().await {
-        keys.extend(page.unwrap().contents().iter().filter_map(|object| object.key().map(str::to_owned)));
-    }
-    keys
+    let objects = aws.s3().list(bucket, prefix, None).await.unwrap();
+    objects.into_iter().map(|object| object.key).collect()
 }
 
 fn place(stage: &Stage, key: &str) -> Place {
@@ -123,11 +119,7 @@ fn picture(stage: &Stage, name: &str) -> Place {
 }
 
 async fn put(aws: &Aws, place: &Place, bytes: &'static [u8]) {
-    let writing = Writing {
-        content_type: "application/octet-stream",
-        cache_control: "no-store".to_owned(),
-        metadata: BTreeMap::new(),
-        bytes: bytes.into(),
-    };
-    aws.s3().write(place, writing).await.unwrap();
+    let writing =
+        Writing { content_type: "application/octet-stream".to_owned(), bytes: bytes.into(), ..Writing::default() };
+    aws.s3().put(place, writing).await.unwrap();
 }

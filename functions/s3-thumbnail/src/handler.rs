@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use ieum::aws::s3::{Place, Writing};
 use ieum::clock::SharedClock;
 use ieum::error::chain;
 use ieum::provider::Cause;
@@ -25,8 +26,8 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::dead_letters::{DeadLetters, MemoryDeadLetters};
-use crate::notification::{Place, Upload};
-use crate::objects::{Facts, MemoryObjects, Objects, Writing};
+use crate::notification::Upload;
+use crate::objects::{Facts, MemoryObjects, Objects};
 use crate::picture::{Limits, Refusal, Thumbnail, thumbnails};
 use crate::record::{self, Made, Outcome, Task};
 use crate::variant::{Focus, Variant};
@@ -262,8 +263,8 @@ impl Handler {
             ("ieum-placeholder".to_owned(), made.placeholder.clone()),
         ]);
         let writing = Writing {
-            content_type: variant.output.content_type(),
-            cache_control: self.cache_control.clone(),
+            content_type: variant.output.content_type().to_owned(),
+            cache_control: Some(self.cache_control.clone()),
             metadata,
             bytes: thumbnail.bytes.into(),
         };

@@ -1,18 +1,10 @@
 //! What S3 says of an object that came into being.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>
 
+use ieum::aws::s3::Place;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// An object somewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The bucket.
-    pub bucket: String,
-    /// The key, as its owner wrote it.
-    pub key: String,
-}
 
 /// One object that came into being.
 #[derive(Clone, Debug, PartialEq, Eq)]

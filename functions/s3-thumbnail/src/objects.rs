@@ -8,15 +8,10 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::operation::head_object::HeadObjectError;
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use ieum::aws::s3::{Place, S3, Writing};
 use ieum::provider::Cause;
 use sha2::{Digest, Sha256};
-
-use crate::notification::Place;
 
 /// What is known of an object before it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,19 +24,6 @@ pub struct Facts {
     pub length: u64,
     /// What its owner wrote down beside it; names in lower case, without S3's prefix.
     pub metadata: BTreeMap<String, String>,
-}
-
-/// What is to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Writing {
-    /// The media type.
-    pub content_type: &'static str,
-    /// How long whoever fetches it may keep it: RFC 9111, 5.2.
-    pub cache_control: String,
-    /// What is written down beside it; ASCII.
-    pub metadata: BTreeMap<String, String>,
-    /// The content.
-    pub bytes: Bytes,
 }
 
 /// Whether an object of these facts is wanted.
@@ -70,28 +52,18 @@ pub trait Objects: fmt::Debug + Send + Sync {
 }
 
 #[async_trait]
-impl Objects for aws_sdk_s3::Client {
+impl Objects for S3 {
     async fn read(&self, place: &Place, wanted: Wanted<'_>) -> Result<Option<(Facts, Option<Bytes>)>, Cause> {
-        let found = match self.get_object().bucket(&place.bucket).key(&place.key).send().await {
-            Ok(found) => found,
-            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let facts = Facts {
-            etag: unquoted(found.e_tag.as_deref())?,
-            version: found.version_id.filter(|version| version != "null"),
-            length: u64::try_from(found.content_length.ok_or("S3 named no length")?)?,
-            metadata: found.metadata.unwrap_or_default().into_iter().collect(),
-        };
+        let Some(mut found) = self.get(place).await? else { return Ok(None) };
+        let head = found.head.clone();
+        let facts = Facts { etag: head.etag, version: head.version, length: head.length, metadata: head.metadata };
         if !wanted(&facts) {
             return Ok(Some((facts, None)));
         }
         let length = usize::try_from(facts.length)?;
-        let (mut bytes, mut body) = (Vec::with_capacity(length), found.body);
-        while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk?);
+        let mut bytes = Vec::with_capacity(length);
+        while let Some(piece) = found.next().await? {
+            bytes.extend_from_slice(&piece);
             if bytes.len() > length {
                 return Err("S3 sent more than it had said".into());
             }
@@ -103,24 +75,12 @@ impl Objects for aws_sdk_s3::Client {
     }
 
     async fn etag(&self, place: &Place) -> Result<Option<String>, Cause> {
-        match self.head_object().bucket(&place.bucket).key(&place.key).send().await {
-            Ok(found) => unquoted(found.e_tag.as_deref()).map(Some),
-            Err(SdkError::ServiceError(error)) if matches!(error.err(), HeadObjectError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.head(place).await?.map(|head| head.etag))
     }
 
     async fn write(&self, place: &Place, writing: Writing) -> Result<(), Cause> {
-        let put = self.put_object().bucket(&place.bucket).key(&place.key);
-        let put = put.content_type(writing.content_type).cache_control(writing.cache_control);
-        let put = put.set_metadata(Some(writing.metadata.into_iter().collect()));
-        put.body(ByteStream::from(writing.bytes)).send().await?;
-        Ok(())
+        Ok(self.put(place, writing).await?)
     }
-}
-
-fn unquoted(etag: Option<&str>) -> Result<String, Cause> {
-    Ok(etag.ok_or("S3 named no ETag")?.trim_matches('"').to_owned())
 }
 
 /// An object in memory.

@@ -3,12 +3,11 @@
 //! It is what makes an upload that is announced twice cost one look, and where a front end finds how large a thumbnail
 //! is before it has come.
 
+use ieum::aws::s3::Place;
 use ieum::clock::Timestamp;
 use ieum::store::{Action, Item, Key, Update};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use crate::notification::Place;
 
 /// One thumbnail that lies in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

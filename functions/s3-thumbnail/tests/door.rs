@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use ieum::aws::s3::{Place, Writing};
 use ieum::clock::SharedClock;
 use ieum::config::Env;
 use ieum::http::HttpClient;
@@ -19,8 +20,7 @@ use ieum::store::{Item, MemoryStore, Read, Store};
 use ieum::testing::{ManualClock, door};
 use s3_thumbnail::dead_letters::MemoryDeadLetters;
 use s3_thumbnail::handler::MARK;
-use s3_thumbnail::notification::Place;
-use s3_thumbnail::objects::{Facts, MemoryObjects, Objects, Wanted, Writing};
+use s3_thumbnail::objects::{Facts, MemoryObjects, Objects, Wanted};
 use s3_thumbnail::{Config, Handler, record};
 use serde_json::{Value, json};
 
@@ -134,7 +134,10 @@ async fn a_picture_gets_its_thumbnails_and_all_that_is_known_of_them() {
     assert_eq!(door.thumbnails(), [card, "thumbnail/square/2026/한글 사진 1+1.jpg.jpg"]);
     let stored = door.bucket.objects.found(&place(card)).expect("a thumbnail");
     let writing = stored.writing.expect("written by the function");
-    assert_eq!((writing.content_type, writing.cache_control.as_str()), ("image/webp", "public, max-age=86400"));
+    assert_eq!(
+        (writing.content_type.as_str(), writing.cache_control.as_deref()),
+        ("image/webp", Some("public, max-age=86400"))
+    );
     let metadata = &writing.metadata;
     assert_eq!(
         (metadata[MARK].as_str(), metadata["ieum-width"].as_str(), metadata["ieum-height"].as_str()),

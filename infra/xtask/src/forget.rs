@@ -2,12 +2,12 @@
 //!
 //! `ieum::forget` has the rules, and `infra/security.md` says what stays. Nothing is written down of whom was asked about.
 
+use ieum::aws::AwsError;
 use ieum::blobs::Erase;
 use ieum::clock::{Clock, SystemClock};
 use ieum::forget::{self, ForgetError, Person, Places, Report};
-use ieum::provider::Cause;
 
-use crate::{OwnAwsError, own_aws};
+use crate::own_aws::{OwnAwsError, own_aws};
 
 /// Who is forgotten, and where.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ pub enum ForgettingError {
     Aws(#[from] OwnAwsError),
     /// The buckets of the stage are not to be seen.
     #[error("the buckets of this account cannot be listed")]
-    Buckets(#[source] Cause),
+    Buckets(#[source] AwsError),
     /// A bucket of the stage is not there.
     #[error("this account has no bucket `{0}…`: is it the right account and stage?")]
     NoBucket(String),
@@ -43,15 +43,14 @@ pub enum ForgettingError {
 /// [`ForgettingError`]. What is gone stays gone; doing it again does no harm.
 pub async fn run(options: &Options) -> Result<Report, ForgettingError> {
     let aws = own_aws().await?;
-    let listed = aws.s3().list_buckets().send().await.map_err(|error| ForgettingError::Buckets(error.into()))?;
-    let names: Vec<&str> = listed.buckets().iter().filter_map(|bucket| bucket.name()).collect();
+    let names = aws.s3().buckets().await.map_err(ForgettingError::Buckets)?;
     // An account's number ends the name of each bucket (template.yaml).
     let bucket = |beginning: String| {
-        let of_account = |name: &&&str| {
+        let of_account = |name: &&String| {
             name.strip_prefix(&beginning)
                 .is_some_and(|rest| rest.len() == 12 && rest.bytes().all(|b| b.is_ascii_digit()))
         };
-        let found = names.iter().find(of_account).map(|name| (*name, aws.blobs(name)));
+        let found = names.iter().find(of_account).map(|name| (name.as_str(), aws.blobs(name)));
         found.ok_or(ForgettingError::NoBucket(beginning))
     };
     let stage = &options.stage;

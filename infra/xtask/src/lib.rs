@@ -15,6 +15,8 @@ mod door;
 pub mod forget;
 mod local;
 #[cfg(feature = "stages")]
+mod own_aws;
+#[cfg(feature = "stages")]
 pub mod restore;
 #[cfg(feature = "stages")]
 pub mod stage;
@@ -22,23 +24,5 @@ mod template;
 pub mod thumbnails;
 pub mod up;
 
-/// Why AWS cannot be called from here.
 #[cfg(feature = "stages")]
-#[derive(Debug, thiserror::Error)]
-pub enum OwnAwsError {
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] ieum::http::TlsError),
-    /// Nothing says where and as whom.
-    #[error("AWS cannot be called")]
-    SetUp(#[from] ieum::aws::SetUpError),
-}
-
-/// AWS as every AWS tool finds it: in the region and with the profile, role or keys of whoever runs this.
-#[cfg(feature = "stages")]
-async fn own_aws() -> Result<ieum::aws::Aws, OwnAwsError> {
-    let clock = std::sync::Arc::new(ieum::clock::CorrectedClock::new(std::sync::Arc::new(ieum::clock::SystemClock)));
-    let http = ieum::http::HttpClient::new(None)?.correcting(clock);
-    let found = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http.clone()).load().await;
-    Ok(ieum::aws::Aws::of(found, http)?)
-}
+pub use own_aws::OwnAwsError;

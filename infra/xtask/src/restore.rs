@@ -6,7 +6,7 @@
 use ieum::backup::files::Files;
 use ieum::backup::{self, BackupError, Manifest, Read, latest};
 
-use crate::{OwnAwsError, own_aws};
+use crate::own_aws::{OwnAwsError, own_aws};
 
 /// What is put back, and where.
 #[derive(Debug, Clone, Default)]

@@ -17,15 +17,14 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::types::EncodingType;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
 use super::{BackupError, Manifest, Open, Part, Read, corrupt, folder, lines, put_manifest, read_part};
-use crate::blobs::{BlobError, Blobs, failed, open};
+use crate::aws::s3::{Listed, Place, S3};
+use crate::blobs::{BlobError, Blobs, failed};
 use crate::clock::{Clock, Timestamp};
 use crate::forget::forgotten;
 use crate::store::{Item, Key, Value};
@@ -55,26 +54,6 @@ impl Source {
         let (bucket, prefix) = text.split_once('/')?;
         (!bucket.is_empty()).then(|| Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
-}
-
-/// Where an object lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The bucket.
-    pub bucket: String,
-    /// The key in it.
-    pub key: String,
-}
-
-/// An object, as a listing has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its key.
-    pub key: String,
-    /// What changes when its content does, without quotation marks.
-    pub etag: String,
-    /// How large it is.
-    pub bytes: u64,
 }
 
 /// What an object was when it was read.
@@ -115,68 +94,38 @@ pub trait Buckets: fmt::Debug + Send + Sync {
 /// The buckets of S3.
 #[derive(Clone, Debug)]
 pub struct S3Buckets {
-    client: aws_sdk_s3::Client,
+    s3: S3,
 }
 
 impl S3Buckets {
-    /// All that `client` may reach.
-    pub fn new(client: aws_sdk_s3::Client) -> Self {
-        Self { client }
+    /// All that `s3` may reach.
+    pub fn new(s3: S3) -> Self {
+        Self { s3 }
     }
-}
-
-fn unquoted(etag: Option<String>, doing: &str) -> Result<String, BlobError> {
-    Ok(etag.ok_or_else(|| failed(doing, "S3 named no ETag"))?.trim_matches('"').to_owned())
 }
 
 #[async_trait]
 impl Buckets for S3Buckets {
     async fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Vec<Listed>, BlobError> {
-        // Encoded, because a key may have characters that XML has not.
-        let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
-        let listed = list.set_start_after(after.map(str::to_owned)).send().await;
-        let listed = listed.map_err(|error| failed("list", error))?;
-        let object = |object: aws_sdk_s3::types::Object| {
-            let key = object.key.ok_or_else(|| failed("list", "S3 named no key"))?.replace('+', " ");
-            let key = percent_decode_str(&key).decode_utf8().map_err(|error| failed("list", error))?.into_owned();
-            let bytes = object.size.and_then(|size| u64::try_from(size).ok());
-            let bytes = bytes.ok_or_else(|| failed("list", "S3 named no size"))?;
-            Ok(Listed { key, etag: unquoted(object.e_tag, "list")?, bytes })
-        };
-        listed.contents.unwrap_or_default().into_iter().map(object).collect()
+        self.s3.list(bucket, prefix, after).await.map_err(|error| failed("list", error))
     }
 
     async fn fingerprint(&self, place: &Place) -> Result<Option<Fingerprint>, BlobError> {
-        let Some(found) = open(&self.client, &place.bucket, &place.key).await? else { return Ok(None) };
-        let (etag, said) = (unquoted(found.e_tag, "get")?, found.content_length);
-        let (mut bytes, mut sha256, mut body) = (0, Sha256::new(), found.body);
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| failed("get", error))?;
-            bytes += chunk.len() as u64;
-            sha256.update(&chunk);
+        let found = self.s3.get(place).await.map_err(|error| failed("get", error))?;
+        let Some(mut found) = found else { return Ok(None) };
+        let (mut bytes, mut sha256) = (0, Sha256::new());
+        while let Some(piece) = found.next().await.map_err(|error| failed("get", error))? {
+            bytes += piece.len() as u64;
+            sha256.update(&piece);
         }
-        if said.and_then(|said| u64::try_from(said).ok()) != Some(bytes) {
+        if found.head.length != bytes {
             return Err(failed("get", "S3 sent another number of bytes than it had said"));
         }
-        Ok(Some(Fingerprint { etag, bytes, sha256: hex::encode(sha256.finalize()) }))
+        Ok(Some(Fingerprint { etag: found.head.etag, bytes, sha256: hex::encode(sha256.finalize()) }))
     }
 
     async fn copy(&self, from: &Place, etag: &str, to: &Place) -> Result<bool, BlobError> {
-        // Everything but what needs no encoding anywhere, and the slashes.
-        const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-        let source = format!("{}/{}", from.bucket, utf8_percent_encode(&from.key, ENCODED));
-        let copy = self.client.copy_object().bucket(&to.bucket).key(&to.key).copy_source(source);
-        match copy.copy_source_if_match(format!("\"{etag}\"")).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => {
-                let status = error.raw_response().map(|response| response.status().as_u16());
-                match status {
-                    // Gone, or another one by now.
-                    Some(404 | 412) => Ok(false),
-                    Some(_) | None => Err(failed("copy", error)),
-                }
-            }
-        }
+        self.s3.copy(from, etag, to).await.map_err(|error| failed("copy", error))
     }
 }
 

@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::aws::json::{AwsError, Client};
+use crate::aws::AwsError;
+use crate::aws::json::Client;
 use crate::backup::{Page, Whole};
 use crate::clock::Timestamp;
 

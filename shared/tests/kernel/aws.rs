@@ -1,18 +1,14 @@
 //! What AWS is asked without an SDK client, as it arrives: words, signature, second attempts.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_types::SdkConfig;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use aws_types::region::Region;
+use axum::http::Method;
 use ieum::aws::{Aws, SetUpError};
 use ieum::backup::Whole;
 use ieum::clock::{Clock, CorrectedClock, SystemClock, Timestamp};
@@ -22,106 +18,12 @@ use ieum::http::HttpClient;
 use ieum::queue::DeadLetters;
 use ieum::secrets::{ExposeSecret, SecretName, SecretSource, Secrets};
 use ieum::store::{Action, Item, Outcome, Read, Store, StoreError, Test, Update, Value as Stored};
-use ieum::testing::{ManualClock, aws_at, dynamodb_over};
-use ring::{digest, hmac};
+use ieum::testing::{ManualClock, aws_as, aws_at, dynamodb_over};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-
-/// One request as it arrived.
-#[derive(Clone, Debug)]
-struct Asked {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Asked {
-    fn header(&self, name: &str) -> &str {
-        self.headers[name].to_str().unwrap()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    /// The signature that AWS would compute, step by step as in
-    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
-    fn expected_signature(&self, signed: &str, scope: &str) -> String {
-        let sha256 = |bytes: &[u8]| hex(digest::digest(&digest::SHA256, bytes).as_ref());
-        let headers: String =
-            signed.split(';').map(|name| format!("{name}:{}\n", self.headers[name].to_str().unwrap().trim())).collect();
-        let (method, path, body) = (&self.method, self.uri.path(), sha256(&self.body));
-        let canonical = format!("{method}\n{path}\n\n{headers}\n{signed}\n{body}");
-        let to_sign =
-            format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", self.header("x-amz-date"), sha256(canonical.as_bytes()));
-        let first = format!("AWS4{SECRET_ACCESS_KEY}").into_bytes();
-        let key = scope.split('/').fold(first, |key, part| hmac_sha256(&key, part.as_bytes()));
-        hex(&hmac_sha256(&key, to_sign.as_bytes()))
-    }
-}
-
-fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An AWS that answers what it is told to, in this order, and keeps what it was asked.
-#[derive(Clone, Default)]
-struct Script {
-    answers: Arc<Mutex<VecDeque<(u16, String)>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-impl Script {
-    async fn listen(answers: impl IntoIterator<Item = (u16, Value)>) -> (Self, String) {
-        let answers = answers.into_iter().map(|(status, body)| {
-            let text = if body.is_null() { String::new() } else { body.to_string() };
-            (status, text)
-        });
-        let script = Self { answers: Arc::new(Mutex::new(answers.collect())), ..Self::default() };
-        let router = Router::new().fallback(Self::answer).with_state(script.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async { axum::serve(listener, router).await });
-        (script, endpoint)
-    }
-
-    async fn answer(
-        State(script): State<Self>,
-        method: Method,
-        uri: Uri,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> (StatusCode, String) {
-        script.asked.lock().unwrap().push(Asked { method, uri, headers, body });
-        let (status, text) = script.answers.lock().unwrap().pop_front().unwrap();
-        (StatusCode::from_u16(status).unwrap(), text)
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
-fn someone(until: Option<SystemTime>) -> Credentials {
-    Credentials::new("AKIDEXAMPLE", SECRET_ACCESS_KEY, Some("a token".into()), until, "test")
-}
-
-fn aws_as(found: impl ProvideCredentials + 'static, endpoint: &str) -> Aws {
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(SharedCredentialsProvider::new(found))
-        .region(Region::from_static("ap-northeast-2"))
-        .endpoint_url(endpoint);
-    Aws::of(config.build(), HttpClient::new(None).unwrap()).unwrap()
-}
+use super::script::{Asked, Script, someone};
 
 fn event() -> CloudEvent {
     let at = Timestamp::from_millis(1_795_233_000_000);
@@ -138,7 +40,7 @@ async fn each_service_is_asked_in_its_own_words_and_signed_for_as_aws_checks_it(
         (200, json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]})),
     ])
     .await;
-    let aws = aws_as(someone(None), &endpoint);
+    let aws = aws_as(someone(None), HttpClient::new(None).unwrap(), &endpoint);
     let item = aws.store("t").get("k", Read::Consistent).await.unwrap().unwrap();
     assert_eq!((item.number("n"), item.text("t"), item.0.len()), (Some(7), Some("글"), 2), "without its key");
     let secrets = Secrets::new(Some(aws.secrets()));
@@ -169,16 +71,7 @@ async fn each_service_is_asked_in_its_own_words_and_signed_for_as_aws_checks_it(
     );
     for (asked, service) in asked.iter().zip(["dynamodb", "secretsmanager", "sqs", "events"]) {
         assert_eq!((&asked.method, asked.uri.to_string().as_str()), (&Method::POST, "/"));
-        assert_eq!(asked.header("x-amz-security-token"), "a token");
-        let (stamp, authorization) = (asked.header("x-amz-date"), asked.header("authorization"));
-        let rest = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/").unwrap();
-        let (scope, rest) = rest.split_once(", SignedHeaders=").unwrap();
-        let (signed, signature) = rest.split_once(", Signature=").unwrap();
-        assert_eq!(scope, format!("{}/ap-northeast-2/{service}/aws4_request", &stamp[..8]));
-        for name in ["content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"] {
-            assert!(signed.split(';').any(|covered| covered == name), "{name} is not signed: {signed}");
-        }
-        assert_eq!(signature, asked.expected_signature(signed, scope));
+        asked.check_signature(service, &["content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"]);
     }
 }
 
@@ -334,26 +227,25 @@ async fn a_signature_has_the_time_that_aws_says_it_is() {
 #[test]
 fn a_wrong_address_or_nobody_to_be_is_an_error_before_the_first_request() {
     let http = || HttpClient::new(None).unwrap();
-    let builder = || SdkConfig::builder().behavior_version(BehaviorVersion::latest());
     let keys = || SharedCredentialsProvider::new(Credentials::new("id", "key", None, None, "test"));
     let region = || Region::from_static("ap-northeast-2");
-    let nowhere = Aws::of(builder().credentials_provider(keys()).build(), http()).unwrap_err();
+    let nowhere = Aws::of(SdkConfig::builder().credentials_provider(keys()).build(), http()).unwrap_err();
     assert!(matches!(nowhere, SetUpError::NoRegion));
-    let nobody = Aws::of(builder().region(region()).build(), http()).unwrap_err();
+    let nobody = Aws::of(SdkConfig::builder().region(region()).build(), http()).unwrap_err();
     assert!(matches!(nobody, SetUpError::NoCredentials));
     for misspelt in ["localhost", "localhost:8000", "ftp://localhost", ""] {
-        let config = builder().region(region()).credentials_provider(keys()).endpoint_url(misspelt);
+        let config = SdkConfig::builder().region(region()).credentials_provider(keys()).endpoint_url(misspelt);
         let error = Aws::of(config.build(), http()).unwrap_err();
         assert!(matches!(error, SetUpError::Address("DynamoDB")), "{misspelt}");
     }
-    let china = builder().region(Region::from_static("cn-north-1")).credentials_provider(keys());
-    let fips = builder().region(region()).credentials_provider(keys()).use_fips(true);
+    let china = SdkConfig::builder().region(Region::from_static("cn-north-1")).credentials_provider(keys());
+    let fips = SdkConfig::builder().region(region()).credentials_provider(keys()).use_fips(true);
     for unknown in [china, fips] {
         let unknown = unknown.build();
         assert!(matches!(Aws::of(unknown.clone(), http()).unwrap_err(), SetUpError::Hosts(_)));
         Aws::of(unknown.into_builder().endpoint_url("https://here").build(), http()).unwrap();
     }
-    let usual = Aws::of(builder().region(region()).credentials_provider(keys()).build(), http()).unwrap();
+    let usual = Aws::of(SdkConfig::builder().region(region()).credentials_provider(keys()).build(), http()).unwrap();
     assert_eq!(usual.endpoint("SNS", "sns").unwrap().as_str(), "https://sns.ap-northeast-2.amazonaws.com/");
 }
 
@@ -379,7 +271,7 @@ async fn credentials_are_found_once_until_they_are_about_to_run_out() {
     for (minutes, times) in [(60, 1), (4, 3)] {
         let finder = Finder { lasting: Duration::from_secs(60 * minutes), asked: Arc::default() };
         let (_, endpoint) = Script::listen([(200, json!({})), (200, json!({})), (200, json!({}))]).await;
-        let store = aws_as(finder.clone(), &endpoint).store("t");
+        let store = aws_as(finder.clone(), HttpClient::new(None).unwrap(), &endpoint).store("t");
         for _ in 0..3 {
             store.get("k", Read::Eventual).await.unwrap();
         }

@@ -17,6 +17,8 @@ mod logs;
 mod messages;
 mod queue;
 mod rollups;
+mod s3;
+mod script;
 mod secrets;
 mod settings;
 mod sns;

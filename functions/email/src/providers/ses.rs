@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ieum::aws::json::error_name;
 use ieum::clock::SharedClock;
 use ieum::delivery::worker::Receipt;
 use ieum::http::{HttpClient, Incoming, Outgoing};
@@ -105,19 +106,12 @@ impl Transport for Ses {
 
 /// What SES's errors mean to us.
 fn refusal(answer: &Incoming) -> Option<ProviderError> {
-    let header = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
-    let body = || -> Option<String> {
-        let body: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
-        Some(body.get("__type")?.as_str()?.to_owned())
-    };
     if answer.status.is_success() {
         return None;
     }
-    let name = header.map(str::to_owned).or_else(body).unwrap_or_default();
-    // `aws.protocoltests#Name:http://…` in both directions.
-    let name = name.split(':').next().unwrap_or_default();
-    let name = name.rsplit('#').next().unwrap_or_default();
-    match name {
+    let told = serde_json::from_slice(&answer.body).unwrap_or(serde_json::Value::Null);
+    let name = error_name(&answer.headers, &told).unwrap_or_default();
+    match name.as_str() {
         "TooManyRequestsException" | "ThrottlingException" => {
             Some(ProviderError::Throttled { retry_after: answer.retry_after() })
         }
@@ -127,7 +121,7 @@ fn refusal(answer: &Incoming) -> Option<ProviderError> {
         | "SendingPausedException"
         | "MailFromDomainNotVerifiedException"
         | "NotFoundException" => Some(ProviderError::Unauthorized),
-        "MessageRejected" | "BadRequestException" => Some(ProviderError::Rejected { code: name.to_owned() }),
+        "MessageRejected" | "BadRequestException" => Some(ProviderError::Rejected { code: name }),
         _ => answer.failure_of_effect(),
     }
 }
