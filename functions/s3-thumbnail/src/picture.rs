@@ -5,6 +5,10 @@
 //! row, a WebP by the scaling of its decoder. Each thumbnail, from the largest to the smallest, is then scaled with
 //! Lanczos3 (`raster`), and only the few pixels that are left get their colours converted and are turned upright.
 //!
+//! Where a JPEG or a lossy WebP becomes a WebP and nothing speaks against it, luma and chroma stay the planes that both
+//! formats store, from the decoder to the encoder, and nothing is converted but what is needed for the colour and the
+//! blur (`planes`).
+//!
 //! Nothing of a picture's metadata is copied: a thumbnail cannot say where it was taken. A broken picture is an error
 //! here, however much of it could still be seen.
 
@@ -13,10 +17,13 @@ mod decode;
 mod encode;
 pub mod geometry;
 mod placeholder;
+mod planes;
 pub mod probe;
 mod raster;
 
 use geometry::{Plan, Size, plan};
+use planes::Form;
+use raster::Pixels;
 
 use crate::variant::{Focus, Variant};
 
@@ -110,17 +117,24 @@ pub fn thumbnails(
     let mut order: Vec<usize> = (0..plans.len()).collect();
     order.sort_by(|a, b| shrink(seen, &plans[*a]).total_cmp(&shrink(seen, &plans[*b])));
     let least = order.first().map_or(1.0, |largest| shrink(seen, &plans[*largest]));
-    let mut raster = decode::decode(bytes, &header, least, limits)?;
+    let form = Form::of(&header, &plans, variants, limits);
+    let mut raster = decode::decode(bytes, &header, form, least, limits)?;
     let mut converter = colour::Converter::new(&raster);
     let mut made = Vec::with_capacity(plans.len());
     for place in order {
         let (plan, variant) = (&plans[place], &variants[place]);
         raster = raster.boxed(plan, header.orientation);
-        let picture = raster.scaled(plan, header.orientation)?;
-        let picture = converter.srgb(picture)?.upright(header.orientation);
+        let scaled = raster.scaled(plan, header.orientation)?;
+        let picture = converter.srgb(&scaled)?.upright(header.orientation);
         let (colour, placeholder) = placeholder::of(&picture)?;
-        let picture = picture.on_canvas(plan.canvas, variant);
-        let bytes = encode::encode(picture, variant)?;
+        let bytes = match scaled.pixels {
+            Pixels::Planes(planes) => {
+                encode::planes(&planes.upright(scaled.size, header.orientation), plan.canvas, variant)?
+            }
+            Pixels::Light(_) | Pixels::Ink(_) | Pixels::Alpha(_) => {
+                encode::encode(picture.on_canvas(plan.canvas, variant), variant)?
+            }
+        };
         made.push((place, Thumbnail { bytes, size: plan.canvas, colour, placeholder }));
     }
     made.sort_by_key(|(place, _)| *place);

@@ -75,6 +75,13 @@ fn what_was_built_to_take_memory_takes_little() {
     let mut lossless = samples::webp(true);
     let start = lossless.windows(4).position(|window| window == b"VP8L").expect("pixels") + 9;
     lossless[start..start + 4].copy_from_slice(&(8_999_u32 | 8_999 << 14).to_le_bytes());
+    // Planes of a WebP are held twice up to six megapixels.
+    let webp = |width: u32, height: u32| {
+        let pixels = vec![90; width as usize * height as usize * 3];
+        let encoder = webpx::Encoder::new_rgb(&pixels, width, height).quality(50.0).method(0);
+        encoder.encode(webpx::Unstoppable).expect("a WebP")
+    };
+    let (six, twelve) = (webp(3_000, 2_000), webp(4_000, 3_000));
     let cases = [
         ("PNG of 90 MP", png(3_000, 30_000, false, b""), 12, "made"),
         ("PNG in passes", png(9_000, 11_000, true, b""), 4, "too_large"),
@@ -84,6 +91,8 @@ fn what_was_built_to_take_memory_takes_little() {
         ("JPEG in passes", progressive, 4, "too_large"),
         ("GIF", gif, 4, "too_large"),
         ("WebP, lossless", lossless, 4, "too_large"),
+        ("WebP of 6 MP", six, 22, "made"),
+        ("WebP of 12 MP", twelve, 8, "made"),
     ];
     for (what, bytes, most, expected) in cases {
         let (peak, outcome) = read(&bytes);

@@ -45,7 +45,7 @@ impl Converter {
     /// The converter for `raster`.
     pub(super) fn new(raster: &Raster) -> Self {
         let (without, space) = match raster.pixels {
-            Pixels::Light(_) | Pixels::Alpha(_) => (Self::Srgb, DataColorSpace::Rgb),
+            Pixels::Light(_) | Pixels::Alpha(_) | Pixels::Planes(_) => (Self::Srgb, DataColorSpace::Rgb),
             Pixels::Ink(_) => (Self::Coated, DataColorSpace::Cmyk),
         };
         let Some(profile) = raster.profile.as_deref().and_then(|bytes| ColorProfile::new_from_slice(bytes).ok()) else {
@@ -65,13 +65,14 @@ impl Converter {
         }
     }
 
-    /// The picture in sRGB.
-    pub(super) fn srgb(&mut self, scaled: Scaled) -> Result<Picture, Refusal> {
-        let Scaled { size, pixels } = scaled;
-        let (alpha, bytes) = match pixels {
-            Pixels::Light(pixels) => (false, self.light(U8x3::components(&pixels))?),
-            Pixels::Ink(pixels) => (false, self.ink(&pixels)?),
-            Pixels::Alpha(pixels) => (true, self.alpha(&pixels)?),
+    /// The picture in sRGB; of planes as many pixels as have a colour of their own.
+    pub(super) fn srgb(&mut self, scaled: &Scaled) -> Result<Picture, Refusal> {
+        let size = scaled.size;
+        let (alpha, bytes) = match &scaled.pixels {
+            Pixels::Light(pixels) => (false, self.light(U8x3::components(pixels))?),
+            Pixels::Ink(pixels) => (false, self.ink(pixels)?),
+            Pixels::Alpha(pixels) => (true, self.alpha(pixels)?),
+            Pixels::Planes(planes) => return Ok(planes.colours(size)),
         };
         Ok(Picture { size, alpha, bytes })
     }
@@ -156,20 +157,9 @@ impl Picture {
 
     /// The same picture as it is seen.
     pub(super) fn upright(self, orientation: Orientation) -> Self {
-        if orientation == Orientation::UPRIGHT {
-            return self;
-        }
         let channels = self.channels();
-        let size = orientation.seen(self.size);
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        for y in 0..size.height {
-            for x in 0..size.width {
-                let (column, row) = orientation.stored_at(self.size, x, y);
-                let at = (row as usize * self.size.width as usize + column as usize) * channels;
-                bytes.extend_from_slice(self.bytes.get(at..at + channels).unwrap_or_default());
-            }
-        }
-        Self { size, bytes, ..self }
+        let bytes = upright(self.bytes, channels, self.size, orientation);
+        Self { size: orientation.seen(self.size), alpha: self.alpha, bytes }
     }
 
     /// The picture in the middle of a canvas of `size`, with what `variant` wants behind and beside it.
@@ -207,6 +197,23 @@ impl Picture {
         }
         Self { size, alpha, bytes }
     }
+}
+
+/// The pixels of a picture stored with `size`, of `channels` bytes each, in the order in which they are seen.
+pub(super) fn upright(bytes: Vec<u8>, channels: usize, size: Size, orientation: Orientation) -> Vec<u8> {
+    if orientation == Orientation::UPRIGHT {
+        return bytes;
+    }
+    let seen = orientation.seen(size);
+    let mut turned = Vec::with_capacity(bytes.len());
+    for y in 0..seen.height {
+        for x in 0..seen.width {
+            let (column, row) = orientation.stored_at(size, x, y);
+            let at = (row as usize * size.width as usize + column as usize) * channels;
+            turned.extend_from_slice(bytes.get(at..at + channels).unwrap_or_default());
+        }
+    }
+    turned
 }
 
 /// A colour over another.

@@ -8,16 +8,23 @@ mod webp;
 use fast_image_resize::pixels::U8x3;
 
 use super::geometry::Size;
+use super::planes::Form;
 use super::probe::{Format, Header};
 use super::raster::{AlphaBoxes, Boxes, FULL, Pixels, Raster};
 use super::{Limits, Refusal};
 
-/// Decodes `bytes` for thumbnails of which the largest is `shrink` times smaller than the picture.
-pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64, limits: &Limits) -> Result<Raster, Refusal> {
+/// Decodes `bytes` in `form`, for thumbnails of which the largest is `shrink` times smaller than the picture.
+pub(super) fn decode(
+    bytes: &[u8],
+    header: &Header,
+    form: Form,
+    shrink: f64,
+    limits: &Limits,
+) -> Result<Raster, Refusal> {
     match header.format {
-        Format::Jpeg(colour) => jpeg::decode(bytes, header, colour, shrink, limits),
+        Format::Jpeg(colour) => jpeg::decode(bytes, header, colour, form, shrink, limits),
         Format::Png => png::decode(bytes, header, shrink, limits),
-        Format::Webp => webp::decode(bytes, header, shrink),
+        Format::Webp => webp::decode(bytes, header, form, shrink),
         Format::Gif => gif::decode(bytes, header, shrink, limits),
     }
 }

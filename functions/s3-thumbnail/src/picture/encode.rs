@@ -1,10 +1,12 @@
 //! From pixels to a file that holds nothing else.
 
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
-use webpx::{Encoder, Unstoppable};
+use webpx::{Encoder, Unstoppable, YuvPlanesRef};
 
 use super::Refusal;
 use super::colour::Picture;
+use super::geometry::Size;
+use super::planes::{Planes, halved};
 use crate::variant::{Output, Variant};
 
 /// How hard libwebp tries, 0 to 6; its own default and sharp's.
@@ -23,11 +25,34 @@ pub(super) fn encode(mut picture: Picture, variant: &Variant) -> Result<Vec<u8>,
             } else {
                 Encoder::new_rgb(&picture.bytes, width, height)
             };
-            encoder.quality(variant.quality.into()).method(METHOD).encode(Unstoppable).map_err(Refusal::broken)
+            webp(encoder, variant)
         }
         Output::Jpeg => jpeg(&picture, variant.quality.into()).map_err(Refusal::broken),
         Output::Png => png(&picture).map_err(Refusal::broken),
     }
+}
+
+/// A picture of `size`, in WebP's own planes, as a WebP.
+pub(super) fn planes(planes: &Planes, size: Size, variant: &Variant) -> Result<Vec<u8>, Refusal> {
+    let [u, v] = &planes.chroma;
+    let half = halved(size).width as usize;
+    let encoder = Encoder::new_yuv(YuvPlanesRef {
+        y: &planes.luma,
+        y_stride: size.width as usize,
+        u,
+        u_stride: half,
+        v,
+        v_stride: half,
+        a: None,
+        a_stride: 0,
+        width: size.width,
+        height: size.height,
+    });
+    webp(encoder, variant)
+}
+
+fn webp(encoder: Encoder<'_>, variant: &Variant) -> Result<Vec<u8>, Refusal> {
+    encoder.quality(variant.quality.into()).method(METHOD).encode(Unstoppable).map_err(Refusal::broken)
 }
 
 /// Gives what cannot be seen the colour of what can be seen beside it: an edge there would cost the encoder bytes, and

@@ -12,10 +12,11 @@ use std::ops::AddAssign;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U8x3, U8x4, U16x4};
-use fast_image_resize::{Filter, FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{Filter, FilterType, ImageView, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::Refusal;
 use super::geometry::{Orientation, Plan, Rect, Size};
+use super::planes::Planes;
 
 /// Full alpha where colours are multiplied by it: 255 times 255.
 pub(super) const FULL: u16 = 65_025;
@@ -32,6 +33,8 @@ pub(super) enum Pixels {
     Ink(Vec<U8x4>),
     /// Red, green and blue times alpha, and alpha times 255.
     Alpha(Vec<U16x4>),
+    /// Luma and chroma, each by itself.
+    Planes(Planes),
 }
 
 /// A decoded picture as it is stored, already shrunken perhaps.
@@ -66,6 +69,10 @@ impl Raster {
             Pixels::Light(pixels) => boxes(pixels, self.size, side, Pixels::Light),
             Pixels::Ink(pixels) => boxes(pixels, self.size, side, Pixels::Ink),
             Pixels::Alpha(pixels) => boxes(pixels, self.size, side, Pixels::Alpha),
+            Pixels::Planes(planes) => {
+                let (size, planes) = planes.boxed(self.size, side);
+                (size, Pixels::Planes(planes))
+            }
         };
         Self { size, extent, pixels, profile: self.profile }
     }
@@ -76,11 +83,22 @@ impl Raster {
         let scaled = orientation.seen(plan.scaled);
         let part = orientation.stored_part(scaled, plan.kept);
         let pixels = match &self.pixels {
-            Pixels::Light(pixels) => Pixels::Light(lanczos(pixels, self.size, self.extent, scaled, part)?),
-            Pixels::Ink(pixels) => Pixels::Ink(lanczos(pixels, self.size, self.extent, scaled, part)?),
-            Pixels::Alpha(pixels) => Pixels::Alpha(lanczos(pixels, self.size, self.extent, scaled, part)?),
+            Pixels::Light(pixels) => Pixels::Light(self.part(pixels, scaled, part)?),
+            Pixels::Ink(pixels) => Pixels::Ink(self.part(pixels, scaled, part)?),
+            Pixels::Alpha(pixels) => Pixels::Alpha(self.part(pixels, scaled, part)?),
+            Pixels::Planes(planes) => Pixels::Planes(planes.scaled(self.size, self.extent, scaled, part)?),
         };
         Ok(Scaled { size: part.size, pixels })
+    }
+
+    /// The `part` of its `pixels` scaled so that all of them would fill `scaled`.
+    fn part<P: PixelTrait>(&self, pixels: &[P], scaled: Size, part: Rect) -> Result<Vec<P>, Refusal> {
+        let source = TypedImageRef::new(self.size.width, self.size.height, pixels).map_err(Refusal::broken)?;
+        let mut target = vec![P::empty(); part.size.width as usize * part.size.height as usize];
+        let image =
+            TypedImage::from_pixels_slice(part.size.width, part.size.height, &mut target).map_err(Refusal::broken)?;
+        lanczos(&source, self.extent, scaled, part, image)?;
+        Ok(target)
     }
 }
 
@@ -101,32 +119,28 @@ pub(super) fn box_side(shrink: f64) -> u32 {
     (shrink / 2.0).clamp(1.0, f64::from(MAX_SIDE)) as u32
 }
 
-/// The `part` of `pixels` scaled so that all that `extent` covers of them would fill `scaled`.
-fn lanczos<P: PixelTrait>(
-    pixels: &[P],
-    size: Size,
+/// Fills `target` with the `part` of `source` scaled so that all that `extent` covers of it would fill `scaled`.
+pub(super) fn lanczos<P: PixelTrait>(
+    source: &TypedImageRef<'_, P>,
     extent: (f64, f64),
     scaled: Size,
     part: Rect,
-) -> Result<Vec<P>, Refusal> {
-    let source = TypedImageRef::new(size.width, size.height, pixels).map_err(Refusal::broken)?;
-    let mut target = vec![P::empty(); part.size.width as usize * part.size.height as usize];
-    let mut image =
-        TypedImage::from_pixels_slice(part.size.width, part.size.height, &mut target).map_err(Refusal::broken)?;
+    mut target: TypedImage<'_, P>,
+) -> Result<(), Refusal> {
+    let (most_across, most_down) = (f64::from(source.width()), f64::from(source.height()));
     let across = extent.0 / f64::from(scaled.width);
     let down = extent.1 / f64::from(scaled.height);
-    let width = (f64::from(part.size.width) * across).min(f64::from(size.width));
-    let height = (f64::from(part.size.height) * down).min(f64::from(size.height));
+    let width = (f64::from(part.size.width) * across).min(most_across);
+    let height = (f64::from(part.size.height) * down).min(most_down);
     // The sum may end an unmeasurable bit beyond the edge, which would be refused.
-    let left = (f64::from(part.left) * across).min(f64::from(size.width) - width);
-    let top = (f64::from(part.top) * down).min(f64::from(size.height) - height);
+    let left = (f64::from(part.left) * across).min(most_across - width);
+    let top = (f64::from(part.top) * down).min(most_down - height);
     let filter = Filter::new("Lanczos3", lanczos3, 3.0).map_err(Refusal::broken)?;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Custom(filter)))
         .crop(left, top, width, height)
         .use_alpha(false);
-    Resizer::new().resize_typed(&source, &mut image, &options).map_err(Refusal::broken)?;
-    Ok(target)
+    Resizer::new().resize_typed(source, &mut target, &options).map_err(Refusal::broken)
 }
 
 /// `sinc(x) * sinc(x / 3)` with one sine where the library's own has two: that of three times an angle follows from the
@@ -218,6 +232,9 @@ impl<P: InnerPixel<Component: Sample>> Boxes<P> {
         // Loops of a known length are several times faster, and most boxes are small.
         let (means, columns, rows) = (P::components_mut(row), &self.columns, self.rows);
         match (P::count_of_components(), self.side) {
+            (1, 2) => average::<1, P::Component>(means, columns, 2, rows),
+            (1, 3) => average::<1, P::Component>(means, columns, 3, rows),
+            (1, side) => average::<1, P::Component>(means, columns, side, rows),
             (3, 2) => average::<3, P::Component>(means, columns, 2, rows),
             (3, 3) => average::<3, P::Component>(means, columns, 3, rows),
             (3, side) => average::<3, P::Component>(means, columns, side, rows),
@@ -359,7 +376,7 @@ impl Pixels {
                 };
                 Self::Light(pixels.iter().map(light).collect())
             }
-            Self::Light(_) | Self::Ink(_) | Self::Alpha(_) => self,
+            Self::Light(_) | Self::Ink(_) | Self::Alpha(_) | Self::Planes(_) => self,
         }
     }
 }

@@ -2,5 +2,6 @@
 
 mod damage;
 mod hostile;
+mod planes;
 mod rendering;
 mod samples;

@@ -1,9 +1,10 @@
 //! JPEG by libjpeg-turbo, which can leave out what a smaller picture does not need.
 
 use fast_image_resize::pixels::{InnerPixel, U8x3, U8x4};
-use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
+use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp, YuvImage};
 
 use super::super::geometry::Size;
+use super::super::planes::{Form, Planes, Range};
 use super::super::probe::{Header, JpegColour};
 use super::super::raster::{Pixels, Raster};
 use super::super::{Limits, Refusal};
@@ -12,6 +13,7 @@ pub(super) fn decode(
     bytes: &[u8],
     header: &Header,
     colour: JpegColour,
+    form: Form,
     shrink: f64,
     limits: &Limits,
 ) -> Result<Raster, Refusal> {
@@ -23,6 +25,9 @@ pub(super) fn decode(
     let scaled = |side: u32| u32::try_from(factor.scale(side as usize)).unwrap_or(side);
     let size = Size { width: scaled(header.size.width), height: scaled(header.size.height) };
     let pixels = match colour {
+        JpegColour::Light if form == Form::Planes && halves_chroma(&mut decompressor, bytes)? => {
+            Pixels::Planes(planes(&mut decompressor, bytes, size, limits)?)
+        }
         JpegColour::Light => Pixels::Light(pixels::<U8x3>(&mut decompressor, bytes, size, PixelFormat::RGB, limits)?),
         JpegColour::Ink { inverted } => {
             let mut pixels = pixels::<U8x4>(&mut decompressor, bytes, size, PixelFormat::CMYK, limits)?;
@@ -66,15 +71,39 @@ fn pixels<P: InnerPixel<Component = u8>>(
     let mut pixels = vec![P::empty(); width * height];
     let samples = P::components_mut(&mut pixels);
     let image = Image { pixels: samples, width, pitch: width * P::size(), height, format };
-    decompressor.decompress(bytes, image).map_err(|error| {
-        let error = error.to_string();
-        // The library counts scans while it reads them and says so in words only.
-        if error.contains("scans") {
-            let limit = limits.scans.into();
-            Refusal::TooLarge { what: "scans", found: limit + 1, limit }
-        } else {
-            Refusal::Broken(error)
-        }
-    })?;
+    decompressor.decompress(bytes, image).map_err(|error| refusal(&error, limits))?;
     Ok(pixels)
+}
+
+/// Whether chroma is stored at half the width and height of luma.
+fn halves_chroma(decompressor: &mut Decompressor, bytes: &[u8]) -> Result<bool, Refusal> {
+    let found = decompressor.read_header(bytes).map_err(Refusal::broken)?;
+    Ok((found.colorspace, found.subsamp) == (Colorspace::YCbCr, Subsamp::Sub2x2))
+}
+
+fn planes(decompressor: &mut Decompressor, bytes: &[u8], size: Size, limits: &Limits) -> Result<Planes, Refusal> {
+    let (width, height) = (size.width as usize, size.height as usize);
+    // The library rounds luma up to whole pairs.
+    let (wide, high) = (width.next_multiple_of(2), height.next_multiple_of(2));
+    let mut luma = vec![0; wide * high / 2 * 3];
+    let image = YuvImage { pixels: luma.as_mut_slice(), width, align: 1, height, subsamp: Subsamp::Sub2x2 };
+    decompressor.decompress_to_yuv(bytes, image).map_err(|error| refusal(&error, limits))?;
+    let red = luma.split_off(wide * high / 4 * 5);
+    let blue = luma.split_off(wide * high);
+    if wide > width {
+        luma = luma.chunks_exact(wide).flat_map(|row| row.split_at(width).0).copied().collect();
+    }
+    luma.truncate(width * height);
+    Ok(Planes { range: Range::Full, luma, chroma: [blue, red] })
+}
+
+/// The library counts scans while it reads them and says so in words only.
+fn refusal(error: &turbojpeg::Error, limits: &Limits) -> Refusal {
+    let error = error.to_string();
+    if error.contains("scans") {
+        let limit = limits.scans.into();
+        Refusal::TooLarge { what: "scans", found: limit + 1, limit }
+    } else {
+        Refusal::Broken(error)
+    }
 }

@@ -1,27 +1,32 @@
 //! WebP by libwebp, which can average while it decodes.
 
 use fast_image_resize::pixels::U8x3;
-use webpx::{Decoder, DecoderConfig, Limits};
+use webpx::{BitstreamFormat, Decoder, DecoderConfig, Limits};
 
 use super::super::Refusal;
 use super::super::geometry::Size;
+use super::super::planes::{Form, Planes, Range};
 use super::super::probe::{Frame, Header, chunks};
 use super::super::raster::{AlphaBoxes, Pixels, Raster, box_side};
 use super::with_alpha;
 
-pub(super) fn decode(bytes: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
+pub(super) fn decode(bytes: &[u8], header: &Header, form: Form, shrink: f64) -> Result<Raster, Refusal> {
     let Some(frame) = chunks(bytes)?.first else {
-        return still(bytes, header, shrink);
+        return still(bytes, header, form, shrink);
     };
     let file = container(&frame);
     if (frame.left, frame.top, frame.size) == (0, 0, header.size) {
-        return still(&file, header, shrink);
+        return still(&file, header, form, shrink);
     }
     painted(&file, &frame, header, shrink)
 }
 
-fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
+fn still(file: &[u8], header: &Header, form: Form, shrink: f64) -> Result<Raster, Refusal> {
     let decoder = decoder(file, header)?;
+    let info = decoder.info();
+    if form == Form::Planes && info.format == BitstreamFormat::Lossy && !info.has_alpha {
+        return planes(decoder);
+    }
     let profile = header.profile.clone();
     // The decoder averages down to twice what is wanted, and Lanczos3 has something left to do. Colours of lossy pictures
     // are averaged without regard to alpha here, but only over half a pixel of the thumbnail; lossless ones with it.
@@ -39,6 +44,15 @@ fn still(file: &[u8], header: &Header, shrink: f64) -> Result<Raster, Refusal> {
     let (pixels, width, height) = decoder.decode_rgb_raw().map_err(Refusal::broken)?;
     let pixels: Vec<U8x3> = pixels.as_chunks().0.iter().map(|pixel| U8x3::new(*pixel)).collect();
     Ok(Raster { size: Size { width, height }, extent, pixels: Pixels::Light(pixels), profile })
+}
+
+/// A lossy picture without alpha as it is stored. The decoder averages only what becomes pixels.
+fn planes(decoder: Decoder<'_>) -> Result<Raster, Refusal> {
+    let found = decoder.decode_yuv().map_err(Refusal::broken)?;
+    let size = Size { width: found.width, height: found.height };
+    let extent = (f64::from(size.width), f64::from(size.height));
+    let planes = Planes { range: Range::Limited, luma: found.y, chroma: [found.u, found.v] };
+    Ok(Raster { size, extent, pixels: Pixels::Planes(planes), profile: None })
 }
 
 /// The decoder of `file`. Limits have been judged already, and the library's own are lower; but what was judged is the
