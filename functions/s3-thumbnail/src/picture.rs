@@ -117,7 +117,7 @@ pub fn thumbnails(
     let mut order: Vec<usize> = (0..plans.len()).collect();
     order.sort_by(|a, b| shrink(seen, &plans[*a]).total_cmp(&shrink(seen, &plans[*b])));
     let least = order.first().map_or(1.0, |largest| shrink(seen, &plans[*largest]));
-    let form = Form::of(&header, &plans, variants, limits);
+    let form = Form::of(&header, least, &plans, variants, limits);
     let mut raster = decode::decode(bytes, &header, form, least, limits)?;
     let mut converter = colour::Converter::new(&raster);
     let mut made = Vec::with_capacity(plans.len());

@@ -5,7 +5,8 @@
 //! made smaller. Each step is the one that pixels take, once for each plane.
 //!
 //! Planes are refused where they would be worse, or where colours are needed after all: for a thumbnail of odd width or
-//! height (its chroma would lie half a pixel beside its luma), with padding, in another format, and with a profile.
+//! height (its chroma would lie half a pixel beside its luma), with padding, in another format, and with a profile. Of a
+//! WebP also where they would cost more: when it is large, or becomes much smaller.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U8};
@@ -17,7 +18,11 @@ use super::raster::{self, Boxes};
 use super::{Limits, Refusal};
 use crate::variant::{Output, Variant};
 
-/// A WebP's planes come in their full size, one and a half bytes for each pixel, and twice for a moment.
+/// A WebP's planes come in their full size. Where more is left out than this many times along a side, having its decoder
+/// average them on the way to pixels costs less: by measurement, the two are equal a little above.
+const MAX_SHRINK_WEBP: f64 = 4.0;
+
+/// What is held of them: one and a half bytes for each pixel, and twice for a moment.
 const BYTES_WEBP: u64 = 3;
 
 /// More is not held for planes, in bytes: pixels need less, because the decoder of WebP averages them.
@@ -33,11 +38,14 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The form in which the picture of `header` becomes `variants` by `plans` with the least work.
-    pub(super) fn of(header: &Header, plans: &[Plan], variants: &[Variant], limits: &Limits) -> Self {
+    /// The form in which the picture of `header` becomes `variants` by `plans` with the least work, the largest of them
+    /// `shrink` times smaller.
+    pub(super) fn of(header: &Header, shrink: f64, plans: &[Plan], variants: &[Variant], limits: &Limits) -> Self {
         let stored = match header.format {
             Format::Jpeg(JpegColour::Light) => true,
-            Format::Webp => header.size.pixels() * BYTES_WEBP <= MAX_HELD.min(limits.memory),
+            Format::Webp => {
+                shrink < MAX_SHRINK_WEBP && header.size.pixels() * BYTES_WEBP <= MAX_HELD.min(limits.memory)
+            }
             Format::Jpeg(JpegColour::Ink { .. }) | Format::Png | Format::Gif => false,
         };
         let suits = |(plan, variant): (&Plan, &Variant)| {
