@@ -29,7 +29,7 @@ use crate::backup::files::S3Buckets;
 use crate::blobs::S3Blobs;
 use crate::config::aws_variable as variable;
 use crate::events::EventBus;
-use crate::http::{HttpClient, Incoming};
+use crate::http::HttpClient;
 use crate::queue::SqsQueue;
 use crate::secrets::SecretsManager;
 use crate::sigv4::Signer;
@@ -106,18 +106,18 @@ impl Aws {
         let region: Arc<str> = config.region().ok_or(SetUpError::NoRegion)?.as_ref().into();
         let role = Kept::new(config.credentials_provider().ok_or(SetUpError::NoCredentials)?);
         let signer = Signer::Role(SharedCredentialsProvider::new(role));
-        let caller = |service, most_attempts, failure: fn(&Incoming) -> Failure| {
+        let caller = |service, most_attempts, protocol| {
             let (http, region, signer) = (http.clone(), Arc::clone(&region), signer.clone());
-            Caller { service, http, region, signer, most_attempts, failure }
+            Caller { service, http, region, signer, most_attempts, protocol }
         };
         let address = |id, name| endpoint(&config, &region, id, name);
         let client = |service: json::Service, most_attempts| -> Result<json::Client, SetUpError> {
             let url = address(service.id, service.name)?;
-            Ok(json::Client::new(service, url, caller(service.name, most_attempts, json::failure)))
+            Ok(json::Client::new(service, url, caller(service.name, most_attempts, json::PROTOCOL)))
         };
         let (table, secrets) = (client(json::DYNAMODB, 1)?, client(json::SECRETS_MANAGER, 2)?);
         let (queues, events) = (client(json::SQS, 2)?, client(json::EVENTBRIDGE, 2)?);
-        let s3 = S3::new(address("S3", s3::NAME)?, caller(s3::NAME, 2, s3::failure));
+        let s3 = S3::new(address("S3", s3::NAME)?, caller(s3::NAME, 2, s3::PROTOCOL));
         let config = Arc::new(config);
         Ok(Self { config, region, signer, table, secrets, queues, events, s3 })
     }

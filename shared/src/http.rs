@@ -230,7 +230,7 @@ impl HttpClient {
             "http.request"
         );
         let began = Instant::now();
-        let outcome = async { self.send(outgoing).await?.whole(MAX_RESPONSE_BYTES).await }.await;
+        let outcome = async { self.send(outgoing, url.as_str()).await?.whole(MAX_RESPONSE_BYTES).await }.await;
         let duration_ms = millis(began.elapsed());
         match &outcome {
             Ok(answer) => tracing::debug!(
@@ -255,10 +255,10 @@ impl HttpClient {
         outcome
     }
 
-    /// Sends a request and waits for the head of its answer.
-    async fn send(&self, outgoing: Outgoing) -> Result<Arriving, ProviderError> {
-        let Outgoing { method, url, headers, body, replay } = outgoing;
-        let mut request = http::Request::builder().method(method).uri(url.as_str());
+    /// Sends a request to `uri` and waits for the head of its answer.
+    async fn send(&self, outgoing: Outgoing, uri: &str) -> Result<Arriving, ProviderError> {
+        let Outgoing { method, url: _, headers, body, replay } = outgoing;
+        let mut request = http::Request::builder().method(method).uri(uri);
         if let Some(into) = request.headers_mut() {
             *into = headers;
         }
@@ -318,13 +318,14 @@ impl Arriving {
 
 /// What AWS is asked ([`crate::aws`]).
 impl HttpClient {
-    /// Sends a request to AWS, whose answer says what time it is. Nothing of it is logged: it may be a secret.
+    /// Sends a request to AWS, whose answer says what time it is. Nothing of it is logged: it may be a secret. Its `uri` stands
+    /// for its URL, because a key of S3 may be what a URL cannot have.
     ///
     /// # Errors
     /// As [`Self::exchange`].
-    pub(crate) async fn ask_aws(&self, outgoing: Outgoing) -> Result<Arriving, ProviderError> {
+    pub(crate) async fn ask_aws(&self, outgoing: Outgoing, uri: &str) -> Result<Arriving, ProviderError> {
         let sent = self.clock.as_ref().map(|clock| clock.raw_now());
-        let answer = self.send(outgoing).await?;
+        let answer = self.send(outgoing, uri).await?;
         self.tell_time(sent, &answer.headers);
         Ok(answer)
     }

@@ -52,17 +52,29 @@ impl Signer {
     /// [`ProviderError::Unreachable`], as nothing has left: the role has no credentials now, or the request cannot be signed.
     pub async fn sign(
         &self,
-        mut request: Outgoing,
+        request: Outgoing,
         service: &str,
         region: &str,
         now: Timestamp,
     ) -> Result<Outgoing, ProviderError> {
-        let credentials = self.credentials().await.map_err(ProviderError::Unreachable)?;
-        add_signature(&mut request, credentials, service, region, now).map_err(ProviderError::Unreachable)?;
+        let uri = request.url.to_string();
+        self.sign_for(request, &uri, Scope { service, region, now }).await.map_err(ProviderError::Unreachable)
+    }
+
+    /// The same of a request that is sent to `uri`.
+    ///
+    /// # Errors
+    /// The role has no credentials now, or the request cannot be signed.
+    pub(crate) async fn sign_for(&self, mut request: Outgoing, uri: &str, scope: Scope<'_>) -> Result<Outgoing, Cause> {
+        let (credentials, body) = (self.credentials().await?, SignableBody::Bytes(&request.body));
+        let instructions = signature(&request, uri, body, credentials, scope, settings(scope.service))?;
+        for (name, value) in instructions.headers() {
+            request.headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        }
         Ok(request)
     }
 
-    /// The address of `request` with its signature in it: for `lifetime` from `now`, whoever knows it may send that request,
+    /// The address of `request` with its signature in it: for `lifetime` from now, whoever knows it may send that request,
     /// with these headers and any body
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>).
     ///
@@ -71,16 +83,14 @@ impl Signer {
     pub(crate) async fn signed_address(
         &self,
         request: &Outgoing,
-        service: &str,
-        region: &str,
-        now: Timestamp,
+        scope: Scope<'_>,
         lifetime: Duration,
     ) -> Result<Url, Cause> {
-        let mut settings = settings(service);
+        let mut settings = settings(scope.service);
         settings.signature_location = SignatureLocation::QueryParams;
         settings.expires_in = Some(lifetime);
         let (credentials, body) = (self.credentials().await?, SignableBody::UnsignedPayload);
-        let instructions = signature(request, body, credentials, service, region, now, settings)?;
+        let instructions = signature(request, request.url.as_str(), body, credentials, scope, settings)?;
         let mut url = request.url.clone();
         url.query_pairs_mut().extend_pairs(instructions.params());
         Ok(url)
@@ -98,19 +108,12 @@ impl Signer {
     }
 }
 
-fn add_signature(
-    request: &mut Outgoing,
-    credentials: Credentials,
-    service: &str,
-    region: &str,
-    now: Timestamp,
-) -> Result<(), Cause> {
-    let body = SignableBody::Bytes(&request.body);
-    let instructions = signature(request, body, credentials, service, region, now, settings(service))?;
-    for (name, value) in instructions.headers() {
-        request.headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
-    }
-    Ok(())
+/// What a signature is good for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) now: Timestamp,
 }
 
 /// How requests to `service` are signed.
@@ -127,24 +130,28 @@ fn settings(service: &str) -> SigningSettings {
 
 fn signature(
     request: &Outgoing,
+    uri: &str,
     body: SignableBody<'_>,
     credentials: Credentials,
-    service: &str,
-    region: &str,
-    now: Timestamp,
+    scope: Scope<'_>,
     settings: SigningSettings,
 ) -> Result<SigningInstructions, Cause> {
     let identity = credentials.into();
-    let since_1970 = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(0));
+    let since_1970 = Duration::from_millis(u64::try_from(scope.now.as_millis()).unwrap_or(0));
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(region)
-        .name(service)
+        .region(scope.region)
+        .name(scope.service)
         .time(UNIX_EPOCH + since_1970)
         .settings(settings)
         .build()?
         .into();
-    let headers = request.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let signable = SignableRequest::new(request.method.as_str(), request.url.as_str(), headers, body)?;
+    // What is left out of a signature AWS may refuse, and would name another cause.
+    let headers: Vec<(&str, &str)> = request
+        .headers
+        .iter()
+        .map(|(name, value)| Ok((name.as_str(), value.to_str()?)))
+        .collect::<Result<_, Cause>>()?;
+    let signable = SignableRequest::new(request.method.as_str(), uri, headers.into_iter(), body)?;
     Ok(sign(signable, &params)?.into_parts().0)
 }

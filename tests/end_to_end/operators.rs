@@ -75,7 +75,9 @@ pub(crate) async fn what_an_operator_changes_acts_on_every_environment_within_a_
         )
         .await
     };
-    assert!(ask().await.iter().all(|answer| answer.source() == Some("stale")));
+    for answer in ask().await {
+        assert_eq!(answer.source(), Some("stale"), "{}", answer.text);
+    }
     assert!(stage.system.environments("VerifyFunction").unwrap().len() > 1);
 
     let refused =

@@ -4,6 +4,7 @@
 //! SDK's; it asks them through our HTTP client, and calls nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::{
@@ -19,6 +20,7 @@ use ieum::clock::{CorrectedClock, SystemClock};
 use ieum::http::{HttpClient, Outgoing, TlsError};
 use ieum::policy::Replay;
 use ieum::provider::ProviderError;
+use tokio::time::timeout;
 
 /// Why AWS cannot be called from here.
 #[derive(Debug, thiserror::Error)]
@@ -38,19 +40,25 @@ pub(crate) async fn own_aws() -> Result<Aws, OwnAwsError> {
     Ok(Aws::of(found, http)?)
 }
 
-/// Our HTTP client, as the SDK wants one. Time limits are the SDK's own.
+/// Our HTTP client, as the SDK wants one. Connecting has our time limit, an answer theirs.
 #[derive(Clone, Debug)]
 struct Ours(HttpClient);
 
 impl SdkHttpClient for Ours {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector { http: self.0.clone(), limit: settings.read_timeout() })
     }
 }
 
-impl HttpConnector for Ours {
+#[derive(Debug)]
+struct Connector {
+    http: HttpClient,
+    limit: Option<Duration>,
+}
+
+impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Self(http) = self.clone();
+        let (http, limit) = (self.http.clone(), self.limit.unwrap_or(Duration::MAX));
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let (head, body) = request.into_parts();
@@ -58,7 +66,8 @@ impl HttpConnector for Ours {
                 head.uri.to_string().parse().map_err(|error: url::ParseError| ConnectorError::user(error.into()))?;
             let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
             let (method, headers, replay) = (head.method, head.headers, Replay::Never);
-            let answer = http.exchange(Outgoing { method, url, headers, body, replay }).await.map_err(failed)?;
+            let answer = timeout(limit, http.exchange(Outgoing { method, url, headers, body, replay })).await;
+            let answer = answer.map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?.map_err(failed)?;
             let mut response = http::Response::new(SdkBody::from(answer.body));
             (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
             HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))

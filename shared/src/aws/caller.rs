@@ -11,11 +11,10 @@ use http::HeaderName;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::clock::Timestamp;
 use crate::error::chain;
 use crate::http::{Arriving, HttpClient, Incoming, Outgoing};
 use crate::provider::{Cause, ProviderError};
-use crate::sigv4::Signer;
+use crate::sigv4::{Scope, Signer};
 
 /// How long an operation may take in all; of an object that is read, its beginning and each piece. The kernel's state has
 /// a shorter limit of its own.
@@ -70,16 +69,27 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether the same request may be welcome a moment later.
-    fn may_pass(&self) -> bool {
-        let asks_to_slow_down = |code: &str| code.starts_with("Throttl") || code.starts_with("TooManyRequests");
-        self.status >= 500 || self.code.as_deref().is_some_and(asks_to_slow_down)
+    /// Whether this is the error `code`.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
     }
 
-    /// Whether the request was signed with a time that is not AWS's. Its answer has said what time it is.
-    fn is_of_the_clock(&self) -> bool {
-        let codes = ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired", "SignatureDoesNotMatch"];
-        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    /// Whether the same request may be welcome a moment later.
+    fn may_pass(&self) -> bool {
+        // S3 says with a 400 that nothing came for too long, and with a 200 that it failed after all.
+        let passes =
+            ["Throttl", "TooManyRequests", "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"];
+        let may_pass = |code: &str| passes.iter().any(|beginning| code.starts_with(beginning));
+        self.status >= 500 || self.code.as_deref().is_some_and(may_pass)
+    }
+
+    /// Whether the request was signed with a time that is not AWS's, perhaps: an answer to `HEAD` does not say why it is a
+    /// refusal. In any case it has said what time it is.
+    fn may_be_of_the_clock(&self) -> bool {
+        self.code.as_deref().map_or(self.status == 403, |code| {
+            ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired", "SignatureDoesNotMatch"]
+                .contains(&code)
+        })
     }
 }
 
@@ -114,26 +124,55 @@ pub(super) struct Caller {
     /// Of which the second only follows a failure that may pass, or none. A request that was signed with a wrong time is
     /// always sent again: it did nothing.
     pub(super) most_attempts: u32,
-    /// What the service's protocol makes of an answer whose status is none of success.
+    pub(super) protocol: Protocol,
+}
+
+/// What a protocol makes of a whole answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Protocol {
+    /// Whether it tells of a failure, whatever its status: that of success may have been sent too soon.
+    pub(super) tells_of_failure: fn(&Incoming) -> bool,
+    /// The failure it tells of.
     pub(super) failure: fn(&Incoming) -> Failure,
+}
+
+/// A request to the service. Its URL names the host; what is asked for there is `uri`, as it is.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) outgoing: Outgoing,
+    pub(super) uri: String,
+}
+
+impl From<Outgoing> for Request {
+    fn from(outgoing: Outgoing) -> Self {
+        Self { uri: outgoing.url.to_string(), outgoing }
+    }
 }
 
 /// How much of an answer is waited for.
 pub(super) trait Heard: Sized {
-    fn hear(arriving: Arriving) -> impl Future<Output = Result<Self, ProviderError>> + Send;
+    fn hear(
+        arriving: Arriving,
+        protocol: Protocol,
+    ) -> impl Future<Output = Result<Result<Self, Failure>, ProviderError>> + Send;
 }
 
 /// All of it.
 impl Heard for Incoming {
-    async fn hear(arriving: Arriving) -> Result<Self, ProviderError> {
-        arriving.whole(MAX_ANSWER_BYTES).await
+    async fn hear(arriving: Arriving, protocol: Protocol) -> Result<Result<Self, Failure>, ProviderError> {
+        let answer = arriving.whole(MAX_ANSWER_BYTES).await?;
+        Ok(if (protocol.tells_of_failure)(&answer) { Err((protocol.failure)(&answer)) } else { Ok(answer) })
     }
 }
 
-/// Its head: the body follows piece by piece.
+/// Its head: the body of a success follows piece by piece.
 impl Heard for Arriving {
-    async fn hear(arriving: Arriving) -> Result<Self, ProviderError> {
-        Ok(arriving)
+    async fn hear(arriving: Arriving, protocol: Protocol) -> Result<Result<Self, Failure>, ProviderError> {
+        if arriving.status.is_success() {
+            return Ok(Ok(arriving));
+        }
+        let answer = arriving.whole(MAX_ANSWER_BYTES).await?;
+        Ok(Err((protocol.failure)(&answer)))
     }
 }
 
@@ -142,21 +181,22 @@ impl Caller {
         Operation { service: self.service, name }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.http.aws_now()
+    /// What signatures made now are good for.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope { service: self.service, region: &self.region, now: self.http.aws_now() }
     }
 
     /// Has `operation` done by `request`, within ten seconds. What found no answer is tried a second time at once, a service
     /// that has failed or asks to slow down after a moment.
-    pub(super) async fn call<T: Heard>(&self, operation: Operation, request: Outgoing) -> Result<T, AwsError> {
+    pub(super) async fn call<T: Heard>(&self, operation: Operation, request: Request) -> Result<T, AwsError> {
         let answer = timeout(OPERATION_TIMEOUT, self.attempts(operation, request)).await;
         answer.map_err(|elapsed| AwsError::Unanswered(operation, elapsed.into()))?
     }
 
-    async fn attempts<T: Heard>(&self, operation: Operation, request: Outgoing) -> Result<T, AwsError> {
+    async fn attempts<T: Heard>(&self, operation: Operation, request: Request) -> Result<T, AwsError> {
         let first = self.attempt(operation, request.clone()).await;
         match &first {
-            Err(AwsError::Failed(_, failure)) if failure.is_of_the_clock() => {}
+            Err(AwsError::Failed(_, failure)) if failure.may_be_of_the_clock() => {}
             Err(AwsError::Unanswered(..)) if self.most_attempts > 1 => {}
             Err(AwsError::Failed(_, failure)) if self.most_attempts > 1 && failure.may_pass() => {
                 sleep(LONGEST_PAUSE.mul_f64(fastrand::f64())).await;
@@ -166,16 +206,14 @@ impl Caller {
         self.attempt(operation, request).await
     }
 
-    async fn attempt<T: Heard>(&self, operation: Operation, request: Outgoing) -> Result<T, AwsError> {
-        let signed = self.signer.sign(request, self.service, &self.region, self.now()).await;
-        let signed = signed.map_err(|error| AwsError::NotSent(operation, error.into()))?;
+    async fn attempt<T: Heard>(&self, operation: Operation, request: Request) -> Result<T, AwsError> {
+        let Request { outgoing, uri } = request;
+        let signed = self.signer.sign_for(outgoing, &uri, self.scope()).await;
+        let signed = signed.map_err(|cause| AwsError::NotSent(operation, cause))?;
         let unheard = |error| unheard(operation, error);
-        let arriving = self.http.ask_aws(signed).await.map_err(unheard)?;
-        if arriving.status.is_success() {
-            return T::hear(arriving).await.map_err(unheard);
-        }
-        let answer = Incoming::hear(arriving).await.map_err(unheard)?;
-        Err(AwsError::Failed(operation, Box::new((self.failure)(&answer))))
+        let arriving = self.http.ask_aws(signed, &uri).await.map_err(unheard)?;
+        let heard = T::hear(arriving, self.protocol).await.map_err(unheard)?;
+        heard.map_err(|failure| AwsError::Failed(operation, Box::new(failure)))
     }
 }
 

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::caller::{AwsError, Caller, Failure, Operation, text};
+use super::caller::{AwsError, Caller, Failure, Operation, Protocol, text};
 use crate::error::place;
 use crate::http::{Incoming, Outgoing};
 use crate::policy::Replay;
@@ -100,7 +100,7 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<Result<T, E>, AwsError> {
         match self.call(name, input).await {
-            Err(AwsError::Failed(operation, failure)) if failure.code.as_deref() == Some(code) => {
+            Err(AwsError::Failed(operation, failure)) if failure.is(code) => {
                 read(operation, E::deserialize(&failure.told)).map(Err)
             }
             called => called.map(Ok),
@@ -109,7 +109,7 @@ impl Client {
 
     async fn answer(&self, operation: Operation, input: &impl Serialize) -> Result<Incoming, AwsError> {
         let request = self.request(operation, input).map_err(|cause| AwsError::NotSent(operation, cause))?;
-        self.caller.call(operation, request).await
+        self.caller.call(operation, request.into()).await
     }
 
     fn request(&self, operation: Operation, input: &impl Serialize) -> Result<Outgoing, Cause> {
@@ -125,8 +125,11 @@ fn read<T>(operation: Operation, read: serde_json::Result<T>) -> Result<T, AwsEr
     read.map_err(|error| AwsError::Unreadable(operation, place(&error)))
 }
 
+/// A failure has the status of one.
+pub(super) const PROTOCOL: Protocol = Protocol { tells_of_failure: |answer| !answer.status.is_success(), failure };
+
 /// What an answer of failure says.
-pub(super) fn failure(answer: &Incoming) -> Failure {
+fn failure(answer: &Incoming) -> Failure {
     // A gateway on the way may answer something else than JSON.
     let told: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
     let message = ["message", "Message"].iter().find_map(|name| told.get(name)?.as_str()).map(str::to_owned);

@@ -4,9 +4,10 @@
 //! and headers; lists and errors are XML. What is repeated is whole: an object is written or it is not, and whoever writes the
 //! same again changes nothing.
 //!
-//! Traps handled here, each with a test: a copy that fails may have begun with a good status; an answer to `HEAD` has no words; a
-//! key may have characters that XML has not, so that lists are asked for encoded. This file refuses keys of which a URL
-//! cannot be made as they are (`a/../b`): it would be another object's.
+//! Traps handled here, each with a test: an answer with a good status may tell of a failure; one to `HEAD` has no words; a write of
+//! nothing has to say how long that is; a key may have characters that XML has not, so that lists are asked for encoded, and
+//! segments that a URL loses (`a/../b`), so that it is signed and sent as it is. This file refuses names of buckets that
+//! would be read as part of another address, and objects without a key, which are buckets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use url::Url;
 
-use super::caller::{AwsError, Caller, Failure, OPERATION_TIMEOUT, Operation, text, unheard};
+use super::caller::{AwsError, Caller, Failure, OPERATION_TIMEOUT, Operation, Protocol, Request, text, unheard};
 use crate::http::{Arriving, Incoming, Outgoing};
 use crate::policy::Replay;
 use crate::provider::Cause;
@@ -37,6 +38,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 const COPY_IF_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
+
+/// The failure that says that there is no such object; another 404 is about the bucket.
+const NO_SUCH_KEY: &str = "NoSuchKey";
 
 /// What an object's owner wrote down beside it has names that begin so.
 const METADATA: &str = "x-amz-meta-";
@@ -123,7 +127,7 @@ pub struct Writing {
 
 impl Writing {
     fn headers(&self) -> Result<HeaderMap, Cause> {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, self.bytes.len().into())]);
         headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(&self.content_type)?);
         if let Some(cache_control) = &self.cache_control {
             headers.insert(header::CACHE_CONTROL, HeaderValue::try_from(cache_control)?);
@@ -177,7 +181,7 @@ impl S3 {
         let request = self.request(operation, Method::GET, place, &[])?;
         match self.caller.call::<Arriving>(operation, request).await {
             Ok(arriving) => Ok(Some(Object { head: Head::of(operation, &arriving.headers)?, operation, arriving })),
-            Err(AwsError::Failed(_, failure)) if failure.code.as_deref() == Some("NoSuchKey") => Ok(None),
+            Err(AwsError::Failed(_, failure)) if failure.is(NO_SUCH_KEY) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -203,8 +207,8 @@ impl S3 {
     pub async fn put(&self, place: &Place, writing: Writing) -> Result<(), AwsError> {
         let operation = self.caller.operation("PutObject");
         let mut request = self.request(operation, Method::PUT, place, &[])?;
-        request.headers = writing.headers().map_err(|cause| AwsError::NotSent(operation, cause))?;
-        request.body = writing.bytes;
+        request.outgoing.headers = writing.headers().map_err(|cause| AwsError::NotSent(operation, cause))?;
+        request.outgoing.body = writing.bytes;
         self.caller.call::<Incoming>(operation, request).await.map(drop)
     }
 
@@ -219,21 +223,13 @@ impl S3 {
         let source = format!("{}/{}", from.bucket, utf8_percent_encode(&from.key, ENCODED_PATH));
         for (name, value) in [(COPY_SOURCE, source), (COPY_IF_MATCH, format!("\"{etag}\""))] {
             let value = HeaderValue::try_from(value).map_err(|error| AwsError::NotSent(operation, error.into()))?;
-            request.headers.insert(name, value);
+            request.outgoing.headers.insert(name, value);
         }
-        let asked = async || match self.caller.call::<Incoming>(operation, request.clone()).await {
-            Ok(answer) if tells_of_an_error(operation, &answer)? => {
-                Err(AwsError::Failed(operation, Box::new(failure(&answer))))
-            }
-            Ok(_) => Ok(true),
+        match self.caller.call::<Incoming>(operation, request).await {
+            Ok(answer) => read(operation, &answer, "CopyObjectResult", |_| Some(true)),
             // Gone, or another one by now.
-            Err(AwsError::Failed(_, failure)) if [404, 412].contains(&failure.status) => Ok(false),
+            Err(AwsError::Failed(_, failure)) if failure.status == 412 || failure.is(NO_SUCH_KEY) => Ok(false),
             Err(error) => Err(error),
-        };
-        match asked().await {
-            // It began to copy, and then it could not.
-            Err(AwsError::Failed(_, failure)) if failure.status == 200 => asked().await,
-            copied => copied,
         }
     }
 
@@ -247,7 +243,7 @@ impl S3 {
         let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)];
         query.extend(after.map(|after| ("start-after", after)));
         let answer = self.listing(operation, bucket, &query).await?;
-        read(operation, &answer, |list| {
+        read(operation, &answer, "ListBucketResult", |list| {
             list.children()
                 .filter(|node| node.has_tag_name("Contents"))
                 .map(|object| {
@@ -266,7 +262,7 @@ impl S3 {
         let operation = self.caller.operation("ListObjectVersions");
         let query = [("encoding-type", "url"), ("prefix", prefix), ("versions", "")];
         let answer = self.listing(operation, bucket, &query).await?;
-        read(operation, &answer, |list| {
+        read(operation, &answer, "ListVersionsResult", |list| {
             let versions = list.children().filter(|node| ["Version", "DeleteMarker"].contains(&node.tag_name().name()));
             let version = |node| Some(Version { key: key(node)?, id: words(node, "VersionId")?.to_owned() });
             Some((versions.map(version).collect::<Option<_>>()?, words(list, "IsTruncated")? == "true"))
@@ -290,8 +286,8 @@ impl S3 {
     /// Any [`AwsError`].
     pub async fn buckets(&self) -> Result<Vec<String>, AwsError> {
         let operation = self.caller.operation("ListBuckets");
-        let answer = self.caller.call::<Incoming>(operation, outgoing(Method::GET, self.url.clone())).await?;
-        read(operation, &answer, |list| {
+        let answer = self.caller.call::<Incoming>(operation, outgoing(Method::GET, self.url.clone()).into()).await?;
+        read(operation, &answer, "ListAllMyBucketsResult", |list| {
             let buckets = list.descendants().filter(|node| node.has_tag_name("Bucket"));
             buckets.map(|bucket| words(bucket, "Name").map(str::to_owned)).collect()
         })
@@ -310,18 +306,21 @@ impl S3 {
         lifetime: Duration,
     ) -> Result<Url, AwsError> {
         let operation = self.caller.operation("PutObject");
-        let mut request = self.request(operation, Method::PUT, place, &[])?;
+        let Request { outgoing: mut request, uri } = self.request(operation, Method::PUT, place, &[])?;
         let unsigned = |cause| AwsError::NotSent(operation, cause);
+        if request.url.as_str() != uri {
+            return Err(unsigned("the key is no part of a URL as it is".into()));
+        }
         let content_type = HeaderValue::try_from(content_type).map_err(|error| unsigned(error.into()))?;
         request.headers.insert(header::CONTENT_TYPE, content_type);
         request.headers.insert(header::CONTENT_LENGTH, bytes.into());
-        let Caller { signer, region, .. } = &self.caller;
-        signer.signed_address(&request, NAME, region, self.caller.now(), lifetime).await.map_err(unsigned)
+        self.caller.signer.signed_address(&request, self.caller.scope(), lifetime).await.map_err(unsigned)
     }
 
     async fn listing(&self, operation: Operation, bucket: &str, query: &[(&str, &str)]) -> Result<Incoming, AwsError> {
-        let place = Place { bucket: bucket.to_owned(), key: String::new() };
-        self.caller.call(operation, self.request(operation, Method::GET, &place, query)?).await
+        let request =
+            self.address(bucket, "", query).map(|(url, uri)| Request { outgoing: outgoing(Method::GET, url), uri });
+        self.caller.call(operation, request.map_err(|cause| AwsError::NotSent(operation, cause))?).await
     }
 
     fn request(
@@ -330,60 +329,82 @@ impl S3 {
         method: Method,
         place: &Place,
         query: &[(&str, &str)],
-    ) -> Result<Outgoing, AwsError> {
-        let mut url = self.address(place).map_err(|cause| AwsError::NotSent(operation, cause))?;
-        if !query.is_empty() {
-            let pair = |(name, value): &(&str, &str)| format!("{name}={}", utf8_percent_encode(value, ENCODED));
-            url.set_query(Some(&query.iter().map(pair).collect::<Vec<_>>().join("&")));
+    ) -> Result<Request, AwsError> {
+        let unsent = |cause| AwsError::NotSent(operation, cause);
+        if place.key.is_empty() {
+            return Err(unsent("an object has a key".into()));
         }
-        Ok(outgoing(method, url))
+        let (url, uri) = self.address(&place.bucket, &place.key, query).map_err(unsent)?;
+        Ok(Request { outgoing: outgoing(method, url), uri })
     }
 
-    /// Where an object is: on AWS on its bucket's own host, unless the name has dots, for which no certificate stands.
-    fn address(&self, place: &Place) -> Result<Url, Cause> {
-        let Place { bucket, key } = place;
-        let (mut url, key) = (self.url.clone(), utf8_percent_encode(key, ENCODED_PATH));
-        let aws = format!("{NAME}.{}.amazonaws.com", self.caller.region);
-        let path = if url.host_str() == Some(&aws) && !bucket.contains('.') {
+    /// Where a bucket or an object in it is, as a URL and as it is sent: on AWS on the bucket's own host, unless its name
+    /// is no part of one, or has dots, for which no certificate stands.
+    fn address(&self, bucket: &str, key: &str, query: &[(&str, &str)]) -> Result<(Url, String), Cause> {
+        let of = |others: &[u8]| bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte));
+        if bucket.is_empty() || [".", ".."].contains(&bucket) || !of(b"._-") {
+            return Err("the bucket's name is none".into());
+        }
+        let (mut url, aws) = (self.url.clone(), format!("{NAME}.{}.amazonaws.com", self.caller.region));
+        let key = utf8_percent_encode(key, ENCODED_PATH);
+        let path = if url.host_str() == Some(&aws) && of(b"-") && !bucket.bytes().any(|byte| byte.is_ascii_uppercase())
+        {
             url.set_host(Some(&format!("{bucket}.{aws}")))?;
             format!("/{key}")
         } else {
             format!("{}/{bucket}/{key}", url.path().trim_end_matches('/'))
         };
-        url.set_path(&path);
-        if url.path() == path { Ok(url) } else { Err("the key is no path as it is".into()) }
+        let pair = |(name, value): &(&str, &str)| format!("{name}={}", utf8_percent_encode(value, ENCODED));
+        let query: Vec<String> = query.iter().map(pair).collect();
+        let rest = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
+        url.set_path("");
+        let uri = format!("{}{rest}", url.as_str().trim_end_matches('/'));
+        Ok((Url::parse(&uri)?, uri))
     }
 }
 
 fn outgoing(method: Method, url: Url) -> Outgoing {
-    Outgoing { method, url, headers: HeaderMap::new(), body: Bytes::new(), replay: Replay::Safe }
+    // Of a write that has no body S3 wants to hear that.
+    let none = (method == Method::PUT).then_some((header::CONTENT_LENGTH, 0.into()));
+    Outgoing { method, url, headers: HeaderMap::from_iter(none), body: Bytes::new(), replay: Replay::Safe }
+}
+
+/// A failure has the status of one, or is what is told with another.
+pub(super) const PROTOCOL: Protocol = Protocol {
+    tells_of_failure: |answer| {
+        let tells = || document(answer).is_ok_and(|document| document.root_element().has_tag_name("Error"));
+        !answer.status.is_success() || tells()
+    },
+    failure,
+};
+
+/// The XML that an answer is.
+fn document(answer: &Incoming) -> Result<Document<'_>, String> {
+    let body = std::str::from_utf8(&answer.body).map_err(|error| error.to_string())?;
+    // An XML error names a place and what it met there, which may be of a key.
+    Document::parse(body).map_err(|error| format!("no XML at {}", error.pos()))
 }
 
 /// What an answer of failure says.
-pub(super) fn failure(answer: &Incoming) -> Failure {
+fn failure(answer: &Incoming) -> Failure {
     // There is nothing in an answer to `HEAD`, and anything in one of a gateway on the way.
-    let document = std::str::from_utf8(&answer.body).ok().and_then(|body| Document::parse(body).ok());
+    let document = document(answer).ok();
     let told = |name| words(document.as_ref()?.root_element(), name).map(str::to_owned);
     let (code, message, request_id) = (told("Code"), told("Message"), text(answer, &REQUEST_ID));
     Failure { status: answer.status.as_u16(), code, message, request_id, told: Value::Null }
 }
 
-/// Whether an answer with a good status is about a failure.
-fn tells_of_an_error(operation: Operation, answer: &Incoming) -> Result<bool, AwsError> {
-    read(operation, answer, |root| Some(root.has_tag_name("Error")))
-}
-
-/// What `reading` finds in the document that an answer is. `None`: it is not what it should be.
+/// What `reading` finds in the document that an answer is, whose root is `root`. `None`: it is not what it should be.
 fn read<T>(
     operation: Operation,
     answer: &Incoming,
+    root: &str,
     reading: impl FnOnce(Node<'_, '_>) -> Option<T>,
 ) -> Result<T, AwsError> {
     let unreadable = |what: String| AwsError::Unreadable(operation, what);
-    let body = std::str::from_utf8(&answer.body).map_err(|error| unreadable(error.to_string()))?;
-    // An XML error names a place and what it met there, which may be of a key.
-    let document = Document::parse(body).map_err(|error| unreadable(format!("no XML at {}", error.pos())))?;
-    reading(document.root_element()).ok_or_else(|| unreadable("an element is missing".to_owned()))
+    let document = document(answer).map_err(unreadable)?;
+    let found = Some(document.root_element()).filter(|found| found.tag_name().name() == root);
+    found.and_then(reading).ok_or_else(|| unreadable(format!("it is no {root}, or not a whole one")))
 }
 
 /// The text of the child `name`.

@@ -61,12 +61,17 @@ fn answers_of_s3() -> Vec<(usize, u16, String)> {
             14,
             200,
             format!(
-                "<R><IsTruncated>false</IsTruncated><Version>{version}</Version><DeleteMarker>{version}</DeleteMarker></R>"
+                "<ListVersionsResult><IsTruncated>false</IsTruncated><Version>{version}</Version><DeleteMarker>{version}</DeleteMarker></ListVersionsResult>"
             ),
         ),
         (15, 200, "<CopyObjectResult><ETag>&quot;e&quot;</ETag></CopyObjectResult>".to_owned()),
         (15, 200, refused("InternalError")),
-        (16, 200, "<R><Buckets><Bucket><Name>b</Name></Bucket></Buckets></R>".to_owned()),
+        (
+            16,
+            200,
+            "<ListAllMyBucketsResult><Buckets><Bucket><Name>b</Name></Bucket></Buckets></ListAllMyBucketsResult>"
+                .to_owned(),
+        ),
         (17, 200, "what lies there".to_owned()),
         (17, 404, refused("NoSuchKey")),
         (18, 200, "what lies there".to_owned()),

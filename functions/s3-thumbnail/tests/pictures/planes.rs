@@ -38,8 +38,13 @@ fn shown(bytes: &[u8], variants: &str) -> (Thumbnail, Vec<u8>) {
 /// Compares a thumbnail of `bytes` made of planes with the same one made of pixels: a variant of odd width has no planes,
 /// and all variants are made from one picture.
 fn same(bytes: &[u8], variant: &str, what: &str) {
-    let (_, planes) = shown(bytes, &format!("v={variant},q95"));
-    let (_, pixels) = shown(bytes, &format!("v={variant},q95;odd=1x1"));
+    same_beside(bytes, variant, "", what);
+}
+
+/// The same of a thumbnail that is made beside others.
+fn same_beside(bytes: &[u8], variant: &str, others: &str, what: &str) {
+    let (_, planes) = shown(bytes, &format!("v={variant},q95{others}"));
+    let (_, pixels) = shown(bytes, &format!("v={variant},q95{others};odd=1x1"));
     assert!(planes != pixels, "{what}: both were made in the same way");
     let apart = planes.iter().zip(&pixels).map(|(one, other)| u64::from(one.abs_diff(*other)));
     let (sum, most) = apart.fold((0, 0), |(sum, most), apart| (sum + apart, apart.max(most)));
@@ -52,12 +57,35 @@ fn planes_show_the_same_part_of_the_picture() {
     // Sides of every remainder by sixteen, the width of a block with its chroma.
     for (width, height) in [(240, 160), (241, 161), (233, 175), (247, 150)] {
         let (jpeg, webp) = (hilly_jpeg(width, height, |_| {}), hilly_webp(width, height));
-        for variant in ["48x32", "32x60,focus@100@20", "100x18,focus@0@90", "200x120", "120x80", "40x40"] {
+        // The last of them by the library's smallest scale.
+        for variant in ["48x32", "32x60,focus@100@20", "100x18,focus@0@90", "200x120", "120x80", "40x40", "24x16"] {
             same(&jpeg, variant, &format!("JPEG of {width} x {height}, {variant}"));
         }
         // Of a WebP that becomes much smaller no planes are taken.
         for variant in ["68x46", "64x120,focus@100@20", "100x18,focus@0@90", "200x120", "120x80"] {
             same(&webp, variant, &format!("WebP of {width} x {height}, {variant}"));
+        }
+    }
+}
+
+/// What was decoded for a large thumbnail is averaged in boxes before a small one is made of it.
+#[test]
+fn planes_in_boxes_show_what_pixels_in_boxes_show() {
+    for (width, height) in [(240, 160), (241, 161), (233, 175)] {
+        let (jpeg, webp) = (hilly_jpeg(width, height, |_| {}), hilly_webp(width, height));
+        for variant in ["24x16", "16x30,focus@100@20", "30x10,focus@0@90"] {
+            same_beside(&jpeg, variant, ";large=200x120", &format!("JPEG of {width} x {height}, {variant}"));
+            same_beside(&webp, variant, ";large=200x120", &format!("WebP of {width} x {height}, {variant}"));
+        }
+    }
+}
+
+#[test]
+fn planes_of_the_smallest_pictures_are_made_larger() {
+    for (width, height) in [(1, 1), (1, 3), (2, 2), (3, 1), (3, 3)] {
+        for file in [hilly_jpeg(width, height, |_| {}), hilly_webp(width, height)] {
+            let (thumbnail, _) = shown(&file, "v=24x16,enlarge");
+            assert_eq!((thumbnail.size.width, thumbnail.size.height), (24, 16), "{width} x {height}");
         }
     }
 }

@@ -85,13 +85,15 @@ fn planes(decompressor: &mut Decompressor, bytes: &[u8], size: Size, limits: &Li
     let (width, height) = (size.width as usize, size.height as usize);
     // The library rounds luma up to whole pairs.
     let (wide, high) = (width.next_multiple_of(2), height.next_multiple_of(2));
-    let mut luma = vec![0; wide * high / 2 * 3];
-    let image = YuvImage { pixels: luma.as_mut_slice(), width, align: 1, height, subsamp: Subsamp::Sub2x2 };
+    let (of_luma, of_chroma) = (wide * high, wide * high / 4);
+    let mut all = vec![0; of_luma + 2 * of_chroma];
+    let image = YuvImage { pixels: all.as_mut_slice(), width, align: 1, height, subsamp: Subsamp::Sub2x2 };
     decompressor.decompress_to_yuv(bytes, image).map_err(|error| refusal(&error, limits))?;
-    let red = luma.split_off(wide * high / 4 * 5);
-    let blue = luma.split_off(wide * high);
-    if wide > width {
-        luma = luma.chunks_exact(wide).flat_map(|row| row.split_at(width).0).copied().collect();
+    let red = all.split_off(of_luma + of_chroma);
+    let blue = all.split_off(of_luma);
+    let mut luma = all;
+    for row in 1..if wide > width { height } else { 0 } {
+        luma.copy_within(row * wide..row * wide + width, row * width);
     }
     luma.truncate(width * height);
     Ok(Planes { range: Range::Full, luma, chroma: [blue, red] })
