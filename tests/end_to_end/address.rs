@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::client::{Response, eventually};
-use super::{FRESH, Stage, encoded};
+use super::{FRESH, STALE, Stage, encoded};
 
 async fn search(stage: &Stage, keyword: &str) -> Response {
     stage.client.get(&format!("/v1/addresses?query={}", encoded(keyword))).await
@@ -39,7 +39,7 @@ pub(crate) async fn addresses_outlive_their_providers(stage: &mut Stage) {
     );
 
     stage.client.sandbox("kakao", json!({"mode": "down"})).await;
-    sleep(FRESH).await;
+    sleep(STALE).await;
     let answer = search(stage, "낙원상가").await;
     assert_eq!((answer.status, answer.source(), &answer.body["stale"]), (200, Some("stale"), &json!(true)));
     assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= FRESH.as_secs());

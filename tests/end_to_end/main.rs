@@ -32,10 +32,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use client::Client;
+use ieum::clock::CLOCKS_APART;
 use xtask::up::{Options, System};
 
 /// Short enough to be waited for, long enough to be told apart.
 const FRESH: Duration = Duration::from_secs(6);
+/// After this an answer is stale for every environment, whose clocks may be so far apart.
+const STALE: Duration = FRESH.saturating_add(CLOCKS_APART);
 const OPEN: Duration = Duration::from_secs(10);
 
 /// How old an environment's reading of a circuit may be: 1 s and a fifth, and some scheduling.

@@ -8,7 +8,7 @@ use xtask::up::{Options, System};
 
 use super::client::{Response, at_once, eventually, within};
 use super::verify::recover;
-use super::{FRESH, Stage, repository};
+use super::{STALE, Stage, repository};
 
 pub(crate) async fn health_follows_an_outage_without_a_provider_call(stage: &mut Stage) {
     let client = stage.client.clone();
@@ -63,7 +63,7 @@ pub(crate) async fn what_an_operator_changes_acts_on_every_environment_within_a_
     let client = stage.client.clone();
     assert_eq!(client.company(&number).await.source(), Some("live"));
     client.sandbox("nice", json!({"mode": "status", "status": 500, "delay_ms": 300, "only": "data"})).await;
-    sleep(FRESH).await;
+    sleep(STALE).await;
     let ask = async || {
         at_once(
             (0..6)

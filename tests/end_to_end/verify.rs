@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::client::{at_once, eventually};
-use super::{FRESH, Stage};
+use super::{FRESH, STALE, Stage};
 
 pub(crate) async fn a_company_comes_once_over_the_wire_and_then_from_the_table(stage: &mut Stage) {
     let client = &stage.client;
@@ -26,7 +26,7 @@ pub(crate) async fn an_outage_is_bridged_with_the_stale_answer(stage: &mut Stage
     let client = &stage.client;
     assert_eq!(client.company(&number).await.status, 200);
     client.sandbox("nice", json!({"mode": "down"})).await;
-    sleep(FRESH).await;
+    sleep(STALE).await;
     let answer = client.company(&number).await;
     assert_eq!(
         (answer.status, answer.source(), &answer.body["stale"]),
